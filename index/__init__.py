@@ -1,0 +1,1 @@
+"""Vectors to neighbours: collections, the durable document log and its FAISS view."""

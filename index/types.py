@@ -1,0 +1,142 @@
+"""The vocabulary of the index: documents, hits, filters' errors and the store's contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors = npt.NDArray[np.float32]
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image as it was given: encoded bytes and their media type ("image/png")."""
+
+    data: bytes = field(repr=False)
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a collection holds under an id; `image_media_type` is None when there is no image."""
+
+    id: str
+    text: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    image_media_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewDocument:
+    """A document to write: its vector is [D] float32, unit length."""
+
+    id: str
+    vector: Vectors
+    text: str | None = None
+    image: Image | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A neighbour: the document and the cosine similarity with the query vector."""
+
+    document: Document
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """A collection as its users see it; `model` names the checkpoint that made its vectors."""
+
+    name: str
+    count: int
+    dimensions: int
+    index_kind: str
+    model: str
+
+
+class StoreError(Exception):
+    """Base of what the index raises on purpose."""
+
+
+class UnknownCollection(StoreError):
+    """No collection has that name."""
+
+
+class CollectionExists(StoreError):
+    """A collection of that name exists with other settings."""
+
+
+class UnknownDocument(StoreError):
+    """No document has that id."""
+
+
+class InvalidInput(StoreError):
+    """A name, vector, metadata value or filter that the index refuses.
+
+    `field` names the offending part ("vector", "filter.year.gte", "metadata", "k", "name", "id").
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class StorageError(StoreError):
+    """The disk refused a write (full, read-only); nothing of the call was acknowledged."""
+
+
+class DataDirectoryLocked(StoreError):
+    """Another process has the data directory open."""
+
+
+class VectorStore(Protocol):
+    """Named collections of documents and their vectors; implementations are thread-safe."""
+
+    def create(self, name: str, dimensions: int, model: str) -> CollectionInfo:
+        """Make a collection, or return it if it exists with the same settings.
+
+        Raises `CollectionExists` if its dimensions or model differ, `InvalidInput` for a bad name.
+        """
+
+    def list(self) -> Sequence[CollectionInfo]:
+        """Every collection, by name."""
+
+    def get(self, name: str) -> CollectionInfo:
+        """One collection. Raises `UnknownCollection`."""
+
+    def drop(self, name: str) -> None:
+        """Remove a collection and its documents from disk. Raises `UnknownCollection`."""
+
+    def upsert(self, name: str, documents: Sequence[NewDocument]) -> None:
+        """Write documents; when it returns they are on disk and searchable. All or nothing."""
+
+    def delete_document(self, name: str, document_id: str) -> None:
+        """Remove a document; when it returns it is gone from disk and from search. Raises `UnknownDocument`."""
+
+    def get_document(self, name: str, document_id: str) -> Document:
+        """One document. Raises `UnknownDocument`."""
+
+    def get_image(self, name: str, document_id: str) -> Image:
+        """A document's image as it was given. Raises `UnknownDocument` if it has none."""
+
+    def existing_ids(self, name: str, ids: Sequence[str]) -> set[str]:
+        """Which of the ids the collection holds (lets ingestion skip what is done)."""
+
+    def search(
+        self, name: str, vector: Vectors, k: int, filter: Mapping[str, Any] | None = None
+    ) -> Sequence[Hit]:
+        """The k nearest documents that pass the filter, best first, ties by id.
+
+        `vector` is [D] and need not be unit length. Raises `UnknownCollection`, and `InvalidInput` for
+        a wrong dimension, k out of 1..1000 or a malformed filter.
+        """
+
+    def close(self) -> None:
+        """Write snapshots and release the data directory."""

@@ -1,0 +1,1 @@
+"""Inputs to vectors: prompts, images, checkpoints, the decoder and the engine."""

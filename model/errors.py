@@ -1,0 +1,60 @@
+"""What can go wrong between an item and its vector, each with the field at fault and the mend."""
+
+from __future__ import annotations
+
+
+class SolomonError(Exception):
+    """Base of every error that the model package raises on purpose."""
+
+
+class InputError(SolomonError):
+    """An item or option that cannot be embedded as given.
+
+    `field` is the offending part of the item ("text", "image", "instruction", "route", ...), `reason`
+    a stable machine-readable word, and the message says what is wrong and how to mend it.
+    """
+
+    def __init__(self, field: str, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        self.reason = reason
+
+
+class EmptyItem(InputError):
+    """Neither text nor image."""
+
+
+class TooLong(InputError):
+    """The prompt has more tokens than the limit, and truncation was not asked for."""
+
+
+class NotAnImage(InputError):
+    """The bytes are not an image in a format that is accepted, or are cut short."""
+
+
+class ImageTooLarge(InputError):
+    """The image has more pixels or bytes than the limit."""
+
+
+class QueueFull(SolomonError):
+    """The bounded queue is full; `retry_after` estimates the seconds until it drains."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"The queue is full; try again in {retry_after:.1f} s.")
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(SolomonError):
+    """The request's deadline passed before its vector was ready."""
+
+
+class EngineStopped(SolomonError):
+    """The engine was closed or its thread died."""
+
+
+class CheckpointError(SolomonError):
+    """A checkpoint or base model that is missing, corrupt or of another format; says what to do."""
+
+
+class DownloadError(SolomonError):
+    """Weights could not be fetched or do not match their hash; says what to do."""

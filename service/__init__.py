@@ -1,0 +1,1 @@
+"""HTTP: application, settings, schemas, routers, auth, metrics and the command line."""

@@ -1,0 +1,1 @@
+"""The recipe that produces a checkpoint: data, losses, trainer and evaluation."""
