@@ -118,7 +118,7 @@ class VectorStore(Protocol):
         """Write documents; when it returns they are on disk and searchable. All or nothing."""
 
     def delete_document(self, name: str, document_id: str) -> None:
-        """Remove a document; when it returns it is gone from disk and from search. Raises `UnknownDocument`."""
+        """Remove a document; when it returns, disk and search no longer have it. Raises `UnknownDocument`."""
 
     def get_document(self, name: str, document_id: str) -> Document:
         """One document. Raises `UnknownDocument`."""

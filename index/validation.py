@@ -1,0 +1,160 @@
+"""What the index accepts: names, ids, texts, metadata, vectors and k, checked before anything is written."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from index.types import InvalidInput, NewDocument, Vectors
+
+MAX_K = 1000
+MAX_DIMENSIONS = 65_536
+MAX_ID_CHARACTERS = 512
+MAX_METADATA_BYTES = 16 * 1024
+MAX_METADATA_KEY_CHARACTERS = 128
+OPERATOR_PREFIX = "$"  # reserved at the start of a metadata key: filters combine with $and, $or, $not
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_INT64 = range(-(2**63), 2**63)
+
+
+def check_name(name: str) -> str:
+    """Return a collection's name, the only text of a request that ever becomes a path."""
+    if not isinstance(name, str) or not is_name(name):
+        raise InvalidInput(
+            "name",
+            "A collection's name has 1 to 64 characters of a-z, 0-9, '-' and '_' and starts with a-z or 0-9.",
+        )
+    return name
+
+
+def is_name(name: str) -> bool:
+    """Whether a collection could have this name."""
+    return _NAME.fullmatch(name) is not None
+
+
+def check_dimensions(dimensions: int) -> int:
+    """Return the length that a collection's vectors have."""
+    if not _is_int(dimensions) or not 1 <= dimensions <= MAX_DIMENSIONS:
+        raise InvalidInput("dimensions", f"dimensions must be a whole number from 1 to {MAX_DIMENSIONS}.")
+    return dimensions
+
+
+def check_k(k: int) -> int:
+    """Return how many neighbours are asked for."""
+    if not _is_int(k) or not 1 <= k <= MAX_K:
+        raise InvalidInput("k", f"k must be a whole number from 1 to {MAX_K}.")
+    return k
+
+
+def check_documents(documents: Sequence[NewDocument], dimensions: int) -> tuple[Vectors, Sequence[str]]:
+    """Check documents of one upsert; return their unit vectors [N, D] and their metadata as JSON.
+
+    Raises `InvalidInput` that names the offending part, such as `documents[3].vector`.
+    """
+    encoded = []
+    for position, document in enumerate(documents):
+        prefix = f"documents[{position}]"
+        _check_id(document.id, f"{prefix}.id")
+        if document.text is not None:
+            check_text(document.text, f"{prefix}.text")
+        if document.image is not None:
+            check_text(document.image.media_type, f"{prefix}.image")
+        encoded.append(encode_metadata(document.metadata, f"{prefix}.metadata"))
+    rows = [
+        unit_vector(document.vector, dimensions, f"documents[{position}].vector")
+        for position, document in enumerate(documents)
+    ]
+    return np.stack(rows) if rows else np.empty((0, dimensions), np.float32), encoded
+
+
+def unit_vector(vector: npt.ArrayLike, dimensions: int, field: str = "vector") -> Vectors:
+    """Return a vector scaled to unit length, [D] float32."""
+    try:
+        wide = np.asarray(vector, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(field, f"{field} must be a list of {dimensions} numbers.") from error
+    if wide.shape != (dimensions,):
+        given = f"{wide.shape[0]} numbers" if wide.ndim == 1 else f"the shape {list(wide.shape)}"
+        raise InvalidInput(
+            field, f"{field} must have {dimensions} numbers, as the collection has; it has {given}."
+        )
+    largest = float(np.max(np.abs(wide)))
+    if not math.isfinite(largest):
+        raise InvalidInput(field, f"{field} must hold finite numbers only, no NaN and no infinity.")
+    if largest == 0.0:
+        raise InvalidInput(field, f"{field} has length zero, so it has no direction to compare.")
+    scaled = wide / largest  # squares of very large or small numbers would leave the range of a float
+    return (scaled / np.sqrt(np.sum(scaled * scaled))).astype(np.float32)
+
+
+def encode_metadata(metadata: Mapping[str, Any], field: str = "metadata") -> str:
+    """Return metadata as JSON text: a flat object of scalars and lists of scalars, at most 16 KiB."""
+    if not isinstance(metadata, Mapping):
+        raise InvalidInput(field, f"{field} must be an object of names and values.")
+    for key, value in metadata.items():
+        _check_metadata_key(key, field)
+        values = value if isinstance(value, list | tuple) else (value,)
+        for item in values:
+            _check_scalar(item, f"{field}.{key}")
+    encoded = json.dumps(dict(metadata), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    if len(encoded.encode()) > MAX_METADATA_BYTES:
+        raise InvalidInput(field, f"{field} takes more than {MAX_METADATA_BYTES} bytes as JSON; shorten it.")
+    return encoded
+
+
+def check_text(text: str, field: str) -> str:
+    """Return a text that can be stored: a lone surrogate, which JSON lets through, is refused."""
+    if not isinstance(text, str):
+        raise InvalidInput(field, f"{field} must be a string.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            field, f"{field} holds half of a surrogate pair, which is not a character."
+        ) from error
+    return text
+
+
+def _check_id(document_id: str, field: str) -> None:
+    if not isinstance(document_id, str) or not 1 <= len(document_id) <= MAX_ID_CHARACTERS:
+        raise InvalidInput(field, f"{field} must be a string of 1 to {MAX_ID_CHARACTERS} characters.")
+    check_text(document_id, field)
+
+
+def _check_metadata_key(key: str, field: str) -> None:
+    if not isinstance(key, str) or not 1 <= len(key) <= MAX_METADATA_KEY_CHARACTERS:
+        raise InvalidInput(
+            field, f"A name in {field} must have 1 to {MAX_METADATA_KEY_CHARACTERS} characters."
+        )
+    check_text(key, field)
+    if key.startswith(OPERATOR_PREFIX):
+        raise InvalidInput(f"{field}.{key}", f"A name in {field} must not begin with '{OPERATOR_PREFIX}'.")
+
+
+def _check_scalar(value: Any, field: str) -> None:
+    match value:
+        case None | bool():
+            return
+        case str():
+            check_text(value, field)
+        case int():
+            if value not in _INT64:
+                raise InvalidInput(field, f"{field} is a whole number that does not fit in 64 bits.")
+        case float():
+            if not math.isfinite(value):
+                raise InvalidInput(field, f"{field} must be a finite number.")
+        case _:
+            raise InvalidInput(
+                field, f"{field} must be a string, number, true, false, null, or a list of these."
+            )
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,104 @@
+"""Killing the process at any instant loses nothing acknowledged and brings back nothing deleted."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from index.store import FaissStore
+from index.types import UnknownDocument
+from tests.index.documents import vector_of
+
+ROUNDS = 8
+ROOT = Path(__file__).parents[2]
+
+Texts = dict[str, str | None]  # by id; None: deleted
+
+
+def run_and_kill(folder: Path, round_number: int, calls: int, delay: float) -> list[Any]:
+    """Kill a writer `delay` seconds after it has said that `calls` calls returned; return what it said."""
+    command = [sys.executable, "-m", "tests.index.crash_writer", str(folder), str(round_number)]
+    said: list[Any] = []
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        for line in writer.stdout:
+            said.append(json.loads(line))
+            if said.count(["done"]) == calls:
+                break
+        time.sleep(delay)
+        writer.kill()
+        rest = writer.stdout.read().splitlines(keepends=True)
+    assert writer.returncode == -signal.SIGKILL, "the writer ended by itself"
+    return said + [json.loads(line) for line in rest if line.endswith("\n")]
+
+
+def intended(call: Any) -> Texts:
+    name, ids, *version = call
+    match name:
+        case "try put":
+            return {document_id: f"{document_id}@{version[0]}" for document_id in ids}
+        case "try delete":
+            return dict.fromkeys(ids)
+        case _:
+            return {}
+
+
+def replay(said: list[Any], expected: Texts, side: bool) -> tuple[bool, Any]:
+    """Apply what was acknowledged; return whether "side" exists and the call that was under way, if any."""
+    pending = None
+    for line in said[1:]:
+        if line == ["done"]:
+            assert pending is not None
+            expected |= intended(pending)
+            side = {"try create": True, "try drop": False}.get(pending[0], side)
+            pending = None
+        else:
+            pending = line
+    return side, pending
+
+
+def check(store: FaissStore, expected: Texts) -> None:
+    live = {document_id: text for document_id, text in expected.items() if text is not None}
+    served = store.search("things", vector_of("anything"), 1000)
+    assert {hit.document.id: hit.document.text for hit in served} == live
+    assert len(served) == store.get("things").count == len(live)
+    assert store.existing_ids("things", list(expected)) == set(live)
+    for document_id, text in expected.items():
+        if text is None:
+            with pytest.raises(UnknownDocument):
+                store.get_document("things", document_id)
+        else:
+            assert store.get_document("things", document_id).text == text
+            [hit] = store.search("things", vector_of(text), 1)
+            assert (hit.document.id, hit.score) == (document_id, pytest.approx(1.0, abs=1e-6))
+
+
+def test_kill_9_loses_nothing_acknowledged_and_resurrects_nothing(tmp_path: Path) -> None:
+    choose = random.Random()
+    expected: Texts = {}
+    side = False
+    for round_number in range(ROUNDS):
+        said = run_and_kill(tmp_path, round_number, choose.randint(5, 60), choose.uniform(0, 0.02))
+        side, pending = replay(said, expected, side)
+        store = FaissStore(tmp_path, snapshot_every=25)
+        if pending is not None:  # it may have happened or not, but not by halves
+            after = intended(pending)
+            found = {
+                hit.document.id: hit.document.text for hit in store.search("things", vector_of("x"), 1000)
+            }
+            if after and all(found.get(document_id) == text for document_id, text in after.items()):
+                expected |= after
+        exists = any(info.name == "side" for info in store.list())
+        assert exists == side or (pending is not None and pending[0] in ("try create", "try drop"))
+        side = exists
+        check(store, expected)
+        store.close()
+    assert any(text is None for text in expected.values())
