@@ -1,0 +1,213 @@
+"""A checkpoint's folder: what it holds, how it is verified, and how it becomes a model in memory.
+
+    solomon.json               the manifest (below), with the SHA-256 of every other file
+    adapter_config.json        the peft adapter (LoRA and the two route tokens' rows)
+    adapter_model.safetensors
+    vision.safetensors         the vision tower, where the base has none of its own
+
+A plain Qwen2-VL (hub id or folder) loads by the same code: its route tokens take unused rows of the
+embedding matrix and mean nothing until an adapter has trained them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration
+from transformers.utils import logging as transformers_logging
+
+from model import mini_base
+from model.errors import CheckpointError
+from model.images import ImageFormat
+from model.loaded import LoadedModel
+from model.prompts import AUGMENT_TOKEN, EMBED_TOKEN, PromptFormat, RouteTokens
+from model.smollm import Progress, file_sha256
+
+MANIFEST = "solomon.json"
+VISION = "vision.safetensors"
+FORMAT_VERSION = 1
+
+
+class Base(BaseModel):
+    """The model under the adapter; `revision` is the hub's commit or the mini base's build."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str
+    revision: str
+
+
+class Manifest(BaseModel):
+    """What a checkpoint says of itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format_version: Literal[1] = FORMAT_VERSION
+    name: str
+    base: Base
+    route_tokens: dict[str, str] = Field(
+        default_factory=lambda: {"embed": EMBED_TOKEN, "augment": AUGMENT_TOKEN}
+    )
+    pooling: Literal["eos"] = "eos"
+    augment_threshold: float = Field(0.5, ge=0, le=1)
+    max_prompt_tokens: int = Field(1024, gt=16)
+    max_augment_tokens: int = Field(32, gt=0)
+    prompt_format: dict[str, str] = Field(default_factory=lambda: asdict(PromptFormat()))
+    image_format: dict[str, int | None] = Field(default_factory=lambda: asdict(ImageFormat()))
+    training: dict[str, Any] = Field(default_factory=dict, description="Recipe, data and how it was run.")
+    scores: dict[str, Any] = Field(default_factory=dict, description="On development splits, by dataset.")
+    licences: dict[str, str] = Field(default_factory=dict)
+    files: dict[str, str] = Field(default_factory=dict, description="SHA-256 of every other file, by name.")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """A checkpoint's manifest. Raises CheckpointError when it is missing or not of this format."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise CheckpointError(f"{folder} is no Solomon checkpoint: it has no {MANIFEST}.")
+    try:
+        raw = json.loads(path.read_text("utf-8"))
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}. Restore the checkpoint's folder.") from error
+    version = raw.get("format_version") if isinstance(raw, dict) else None
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format version {version}; this Solomon reads {FORMAT_VERSION}. Use the Solomon that wrote it."
+        )
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as error:
+        raise CheckpointError(f"{path} is not a valid manifest: {error}") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Write the manifest with the hashes of every file that lies in the folder now; returns it."""
+    files = {
+        path.name: file_sha256(path)
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.name != MANIFEST
+    }
+    complete = manifest.model_copy(update={"files": files})
+    partial = folder / f"{MANIFEST}.partial"
+    partial.write_text(complete.model_dump_json(indent=2) + "\n", "utf-8")
+    partial.replace(folder / MANIFEST)
+    return complete
+
+
+def verify(folder: Path) -> Manifest:
+    """Check every file against the manifest. Raises CheckpointError naming the first that is wrong."""
+    manifest = read_manifest(folder)
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise CheckpointError(f"{path} is missing. Restore the checkpoint's folder.")
+        if file_sha256(path) != expected:
+            raise CheckpointError(f"{path} is corrupt: its SHA-256 is not the manifest's. Restore it.")
+    for required in ("adapter_config.json", "adapter_model.safetensors"):
+        if required not in manifest.files:
+            raise CheckpointError(
+                f"The manifest of {folder} lists no {required}: the checkpoint is incomplete."
+            )
+    return manifest
+
+
+def load_model(source: str | Path, progress: Progress = print) -> LoadedModel:
+    """Load a Solomon checkpoint's folder, or a plain Qwen2-VL by hub id or folder.
+
+    Raises CheckpointError or DownloadError, which say what to do.
+    """
+    folder = Path(source).expanduser()
+    if (folder / MANIFEST).is_file():
+        return _load_checkpoint(folder, progress)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder} holds neither a {MANIFEST} nor a Qwen2-VL's config.json.")
+    return _load_plain(str(source), progress)
+
+
+def load_base(name: str, progress: Progress = print) -> tuple[Any, Any]:
+    """A base model and its tokenizer with the route tokens. Raises CheckpointError with the mend.
+
+    The mini base is built if need be and loads in fp32 (adapters merge exactly); others in their own dtype.
+    """
+    mini = name == mini_base.NAME
+    location = str(mini_base.ensure_mini_base(progress=progress)) if mini else name
+    transformers_logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(location)
+        model = Qwen2VLForConditionalGeneration.from_pretrained(
+            location, dtype=torch.float32 if mini else "auto"
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(
+            f"The model '{name}' cannot be loaded: {str(error).splitlines()[0]} Give a folder with a Qwen2-VL "
+            "(config.json, safetensors, tokenizer), or connect to its hub once so that it lands in the cache."
+        ) from error
+    _add_route_tokens(name, model, tokenizer)
+    return model.eval(), tokenizer
+
+
+def _load_checkpoint(folder: Path, progress: Progress) -> LoadedModel:
+    from peft import PeftModel
+
+    manifest = verify(folder)
+    model, tokenizer = load_base(manifest.base.model, progress)
+    if manifest.base.model == mini_base.NAME and manifest.base.revision != mini_base.revision():
+        raise CheckpointError(
+            f"{folder} was trained on revision {manifest.base.revision} of {mini_base.NAME}; this Solomon "
+            f"builds {mini_base.revision()}. Use the checkpoint that came with it."
+        )
+    if VISION in manifest.files:
+        tower = model.model.visual
+        tower.load_state_dict({key: t.to(tower.dtype) for key, t in load_file(folder / VISION).items()})
+    merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    return LoadedModel(
+        model=merged.eval(),
+        tokenizer=tokenizer,
+        routes=RouteTokens.from_tokenizer(tokenizer),
+        name=manifest.name,
+        base=manifest.base.model,
+        revision=manifest.base.revision,
+        prompt_format=PromptFormat(**manifest.prompt_format),
+        image_format=ImageFormat(**manifest.image_format),  # type: ignore[arg-type]
+        threshold=manifest.augment_threshold,
+        max_prompt_tokens=manifest.max_prompt_tokens,
+        max_augment_tokens=manifest.max_augment_tokens,
+        pooling=manifest.pooling,
+        checkpoint_sha256=file_sha256(folder / MANIFEST),
+    )
+
+
+def _load_plain(source: str, progress: Progress) -> LoadedModel:
+    model, tokenizer = load_base(source, progress)
+    progress(f"'{source}' has no Solomon adapter: its routes are untrained, so force them or train one.")
+    revision = getattr(model.config, "_commit_hash", None) or "local"
+    mini = source == mini_base.NAME
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        routes=RouteTokens.from_tokenizer(tokenizer),
+        name=Path(source).name if Path(source).is_dir() else source,
+        base=source,
+        revision=mini_base.revision() if mini else revision,
+        image_format=ImageFormat(square_side=mini_base.IMAGE_SIDE if mini else None),
+        checkpoint_sha256=hashlib.sha256(f"{source}@{revision}".encode()).hexdigest(),
+    )
+
+
+def _add_route_tokens(name: str, model: Any, tokenizer: Any) -> None:
+    """Give the route tokens unused rows of the embedding matrix; nothing is resized."""
+    tokenizer.add_tokens([EMBED_TOKEN, AUGMENT_TOKEN], special_tokens=True)
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise CheckpointError(
+            f"'{name}' has {rows} embedding rows and its tokenizer needs {len(tokenizer)}: there is no "
+            "unused row for the route tokens. Use a Qwen2-VL whose embedding matrix has spare rows."
+        )

@@ -1,0 +1,275 @@
+"""The engine: callers' threads submit, one thread runs the model for all of them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from model.engine.preparation import Preparer
+from model.engine.request import Request, State
+from model.engine.runner import Decoded, Prefilled, Runner
+from model.engine.scheduler import Room, Scheduler
+from model.engine.settings import EngineSettings
+from model.errors import DeadlineExceeded, EngineStopped, QueueFull
+from model.loaded import LoadedModel
+from model.types import Embedding, EmbedOptions, EngineInfo, EngineObserver, Item, Route, Vector
+
+_Result = TypeVar("_Result", Prefilled, Decoded)
+_log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Continuous batching over one model; implements `model.types.Embedder`.
+
+    Every turn of the loop runs at most one bounded prefill and one decode step for all augmentations
+    that are under way, so a new query waits for one step of others' answers, never for a whole one.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        settings: EngineSettings | None = None,
+        observer: EngineObserver | None = None,
+    ) -> None:
+        self._settings = settings or EngineSettings()
+        self._observer = observer
+        self._tokenizer = loaded.tokenizer
+        self._preparer = Preparer(loaded, self._settings)
+        self._scheduler = Scheduler(self._settings)
+        self._runner = Runner(loaded, self._settings)
+        self._parked: deque[Request] = deque()
+        self._decoding: list[Request] = []
+        self._info = _describe(loaded, self._runner)
+        self._thread = threading.Thread(target=self._run, name="solomon-engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def info(self) -> EngineInfo:
+        """The loaded model's name, dimensions and limits."""
+        return self._info
+
+    @property
+    def queue_depth(self) -> int:
+        """Requests accepted and not yet running."""
+        return self._scheduler.depth
+
+    @property
+    def alive(self) -> bool:
+        """Whether the engine's thread can still answer."""
+        return self._thread.is_alive()
+
+    def submit(self, item: Item, options: EmbedOptions, deadline: float | None = None) -> Future[Embedding]:
+        """Prepare an item on the caller's thread and queue it.
+
+        `deadline` is a `time.monotonic()` instant; past it the future fails with `DeadlineExceeded`.
+        Cancelling the future frees its slot. Raises `InputError` for an item that cannot be embedded,
+        `QueueFull` when the bounded queue is full and `EngineStopped` after `close`.
+        """
+        request = self._preparer.prepare(item, options, deadline)
+        self._scheduler.submit(request)
+        return request.future
+
+    def embed(self, items: Sequence[Item], options: EmbedOptions) -> list[Embedding]:
+        """Submit all items, wait, and return their embeddings in order (offline use).
+
+        However many there are: when the queue is full it waits for room. The first failure is raised
+        and what is still outstanding is cancelled.
+        """
+        futures: list[Future[Embedding]] = []
+        try:
+            for item in items:
+                futures.append(self._submit_patiently(item, options, futures))
+            return [future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def close(self) -> None:
+        """Stop the thread; what is queued or running fails with `EngineStopped`."""
+        for request in self._scheduler.close():
+            self._fail(request, EngineStopped("The engine was closed while the request waited."))
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _submit_patiently(
+        self, item: Item, options: EmbedOptions, earlier: Sequence[Future[Embedding]]
+    ) -> Future[Embedding]:
+        while True:
+            try:
+                return self.submit(item, options)
+            except QueueFull as full:
+                waiting = next((future for future in earlier if not future.done()), None)
+                if waiting is None:
+                    time.sleep(min(full.retry_after, 1.0))
+                else:
+                    waiting.exception()
+
+    # From here on: the engine's own thread.
+
+    def _run(self) -> None:
+        torch.set_num_threads(self._settings.thread_count())
+        try:
+            with torch.inference_mode():
+                while self._scheduler.wait(busy=bool(self._decoding or self._parked)):
+                    self._turn()
+        except BaseException:
+            _log.exception("The engine's thread died.")
+            raise
+        finally:
+            for request in [*self._scheduler.close(), *self._parked, *self._decoding]:
+                self._fail(request, EngineStopped("The engine was stopped before the vector was ready."))
+
+    def _turn(self) -> None:
+        """One turn: at most one prefill, at most one decode step."""
+        self._drop_dead()
+        self._start_parked()
+        if batch := self._scheduler.next_batch(self._room()):
+            self._admit(batch)
+            self._prefill(batch)
+        if self._decoding:
+            self._decode(list(self._decoding))
+
+    def _room(self) -> Room:
+        return Room(self._runner.cache.free_slots, self._settings.max_parked - len(self._parked))
+
+    def _drop_dead(self) -> None:
+        """Let go of cancelled and expired requests, wherever they stand, and of their slots."""
+        now = time.monotonic()
+        running = [*self._parked, *self._decoding]
+        dead = [request for request in running if request.future.cancelled() or request.expired(now)]
+        for request in [*self._scheduler.drop_dead(), *dead]:
+            self._fail(request, DeadlineExceeded("The deadline passed before the vector was ready."))
+
+    def _admit(self, batch: Sequence[Request]) -> None:
+        now = time.monotonic()
+        for request in batch:
+            request.state = State.PREFILL
+            request.admitted = now
+            self._observe_admission(now - request.submitted)
+
+    def _forward(
+        self, batch: Sequence[Request], run: Callable[[Sequence[Request]], list[_Result]]
+    ) -> list[tuple[Request, _Result]]:
+        """Run a pass; should it raise, run each request alone, so that only the culprit fails."""
+        try:
+            return list(zip(batch, run(batch), strict=True))
+        except Exception as error:
+            if len(batch) == 1:
+                _log.exception("A forward pass failed for one request.")
+                self._fail(batch[0], error)
+                return []
+            _log.warning(
+                "A forward pass over %d requests failed (%s); running each alone.", len(batch), error
+            )
+        return [pair for request in batch for pair in self._forward([request], run)]
+
+    def _prefill(self, batch: Sequence[Request]) -> None:
+        """The single pass: it decides every query's route and finishes all but the augmented."""
+        started = time.monotonic()
+        results = self._forward(batch, self._runner.prefill)
+        self._observe_step("prefill", len(batch), started)
+        for request, result in results:
+            request.augment_probability = result.augment_probability
+            request.route = request.choose_route() if request.is_query else None
+            if request.route is Route.AUGMENT and result.prompt_kv is not None:
+                self._begin_augmentation(request, result.prompt_kv)
+            else:
+                self._finish(request, result.vector)
+
+    def _begin_augmentation(self, request: Request, prompt_kv: Tensor) -> None:
+        """Take a slot and `/augment` as given, or park with a copy that outlives the batch."""
+        if self._runner.cache.free_slots == 0:
+            request.state = State.PARKED
+            request.prompt_kv = prompt_kv.clone()
+            self._parked.append(request)
+            return
+        request.slot = self._runner.cache.allocate(prompt_kv)
+        request.prompt_kv = None
+        request.next_token = self._runner.routes.augment_id
+        request.state = State.DECODING
+        self._decoding.append(request)
+
+    def _start_parked(self) -> None:
+        while self._parked and self._runner.cache.free_slots:
+            request = self._parked.popleft()
+            if request.prompt_kv is not None:
+                self._begin_augmentation(request, request.prompt_kv)
+
+    def _decode(self, batch: Sequence[Request]) -> None:
+        """One token for every augmentation; those that were fed EOS are finished."""
+        started = time.monotonic()
+        results = self._forward(batch, self._runner.decode)
+        self._observe_step("decode", len(batch), started)
+        eos = self._runner.routes.eos_id
+        for request, result in results:
+            if result.vector is not None:
+                self._finish(request, result.vector)
+            elif result.token == eos or len(request.answer) >= request.max_augment_tokens:
+                request.next_token = eos  # written by the model, or forced when the budget is spent
+            else:
+                request.answer.append(result.token)
+                request.next_token = result.token
+
+    def _finish(self, request: Request, vector: Vector) -> None:
+        text = None
+        if request.route is Route.AUGMENT:
+            text = self._tokenizer.decode(request.answer, skip_special_tokens=True).strip()
+        embedding = request.embedding(vector, text, time.monotonic())
+        self._release(request)
+        if request.future.set_running_or_notify_cancel():
+            request.future.set_result(embedding)
+
+    def _fail(self, request: Request, error: Exception) -> None:
+        self._release(request)
+        if request.future.set_running_or_notify_cancel():
+            request.future.set_exception(error)
+
+    def _release(self, request: Request) -> None:
+        """Give back whatever the request holds."""
+        if request.state is State.PARKED:
+            self._parked.remove(request)
+        if request.state is State.DECODING:
+            self._decoding.remove(request)
+            self._runner.cache.free(request.slot)
+        request.state = State.DONE
+        request.prompt_kv = request.image = None
+
+    def _observe_admission(self, waited: float) -> None:
+        self._observe(lambda observer: observer.on_admitted(waited))
+
+    def _observe_step(self, phase: str, batch_size: int, started: float) -> None:
+        seconds = time.monotonic() - started
+        self._observe(lambda observer: observer.on_step(phase, batch_size, seconds))
+
+    def _observe(self, call: Callable[[EngineObserver], None]) -> None:
+        """Tell the observer; its failures are its own and must not fail a request."""
+        if self._observer is None:
+            return
+        try:
+            call(self._observer)
+        except Exception:
+            _log.exception("The engine's observer failed.")
+
+
+def _describe(loaded: LoadedModel, runner: Runner) -> EngineInfo:
+    return EngineInfo(
+        model=loaded.name,
+        base_model=loaded.base,
+        base_revision=loaded.revision,
+        dimensions=runner.decoder.hidden_size,
+        max_prompt_tokens=loaded.max_prompt_tokens,
+        max_augment_tokens=loaded.max_augment_tokens,
+        augment_threshold=loaded.threshold,
+        pooling=loaded.pooling,
+        device=str(runner.device),
+        dtype=str(runner.dtype).removeprefix("torch."),
+        checkpoint_sha256=loaded.checkpoint_sha256,
+    )

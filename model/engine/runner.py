@@ -1,0 +1,161 @@
+"""Tensors in, vectors and tokens out: what the engine asks of the model, a batch at a time."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.decoder import Decoder
+from model.engine.request import Request
+from model.engine.settings import EngineSettings
+from model.engine.vision_cache import VisionCache
+from model.kv_cache import KVCache
+from model.loaded import LoadedModel
+from model.rope import prompt_positions
+from model.types import Vector
+from model.vision import encode_images
+
+
+@dataclass(frozen=True, slots=True)
+class Prefilled:
+    """What the single pass gives for one request.
+
+    `vector` is `[D]`, pooled at the EOS. A query also gets P(/augment); a query that may be augmented
+    also its prompt's keys and values, a view of `[layers, 2, kv_heads, P, head_dim]`.
+    """
+
+    vector: Vector
+    augment_probability: float | None
+    prompt_kv: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What one decode step gives for one request: the vector if EOS was fed, else the next token."""
+
+    vector: Vector | None
+    token: int
+
+
+class Runner:
+    """Owns the weights, the KV cache and the vision cache. Call under `torch.inference_mode()`.
+
+    A pass that raises has changed nothing that matters, so its requests can be run again.
+    """
+
+    def __init__(self, loaded: LoadedModel, settings: EngineSettings) -> None:
+        self.device = settings.torch_device()
+        self.dtype = settings.torch_dtype()
+        self.routes = loaded.routes
+        self.decoder = Decoder(loaded.model, self.dtype, self.device)
+        self._tower = loaded.model.model.visual
+        weight = self._tower.patch_embed.proj.weight
+        if (weight.dtype, weight.device) != (self.dtype, self.device):
+            self._tower = copy.deepcopy(self._tower).to(self.device, self.dtype)
+        self._vision_cache = VisionCache(settings.vision_cache_items, settings.vision_cache_bytes)
+        answer = max(settings.max_augment_limit, loaded.max_augment_tokens)
+        self.cache = KVCache(
+            layers=self.decoder.layer_count,
+            slots=settings.max_decoding,
+            kv_heads=self.decoder.kv_heads,
+            capacity=loaded.max_prompt_tokens + answer + 2,  # and /augment, and EOS
+            head_dim=self.decoder.head_dim,
+            dtype=self.dtype,
+            device=self.device,
+        )
+        self._banned = torch.zeros(self.decoder.vocabulary_rows, dtype=torch.bool, device=self.device)
+        self._banned[list(self.routes.banned)] = True
+        self._banned[self.routes.vocabulary :] = True
+
+    def prefill(self, batch: Sequence[Request]) -> list[Prefilled]:
+        """The single pass over `prompt + /embed + EOS` (queries) or the prompt (documents)."""
+        keep = [row for row, request in enumerate(batch) if request.may_augment]
+        hidden, kept = self.decoder.prefill(*self._inputs(batch), keep)
+        vectors = _unit_vectors(hidden[:, 1])
+        routing = self.decoder.logits_of(hidden[:, 0], (self.routes.embed_id, self.routes.augment_id))
+        probabilities = routing.softmax(dim=-1)[:, 1].tolist()
+        place = {row: index for index, row in enumerate(keep)}
+        return [
+            Prefilled(
+                vector=vectors[row],
+                augment_probability=probabilities[row] if request.is_query else None,
+                # Cropped to the prompt: the two tokens of the single pass are left behind.
+                prompt_kv=kept[:, :, place[row], :, : len(request.ids)]
+                if kept is not None and row in place
+                else None,
+            )
+            for row, request in enumerate(batch)
+        ]
+
+    def decode(self, batch: Sequence[Request]) -> list[Decoded]:
+        """Feed every request's `next_token`, and advance its slot."""
+        slots = [request.slot for request in batch]
+        positions = [self.cache.lengths[request.slot] + request.rope_delta for request in batch]
+        tokens = [request.next_token for request in batch]
+        hidden = self.decoder.decode(tokens, positions, slots, self.cache)
+        eos = self.routes.eos_id
+        ending = [row for row, token in enumerate(tokens) if token == eos]
+        going = [row for row, token in enumerate(tokens) if token != eos]
+        steps: dict[int, Decoded] = {}
+        if ending:
+            vectors = _unit_vectors(hidden[ending])
+            steps.update((row, Decoded(vectors[index], eos)) for index, row in enumerate(ending))
+        if going:
+            logits = self.decoder.logits(hidden[going]).masked_fill(self._banned, -torch.inf)
+            chosen = logits.argmax(dim=-1).tolist()
+            steps.update((row, Decoded(None, token)) for row, token in zip(going, chosen, strict=True))
+        for slot in slots:
+            self.cache.lengths[slot] += 1
+        return [steps[row] for row in range(len(batch))]
+
+    def _inputs(self, batch: Sequence[Request]) -> tuple[Tensor, Tensor, Tensor]:
+        """Right-padded embeddings `[B, L, H]`, positions `[3, B, L]`, and the places to read `[B, 2]`.
+
+        The places are the prompt's last token, where the route is decided, and the EOS.
+        """
+        longest = max(request.prefill_length for request in batch)
+        ids = torch.zeros(len(batch), longest, dtype=torch.long)
+        positions = torch.zeros(3, len(batch), longest, dtype=torch.long)
+        for row, request in enumerate(batch):
+            tail = [self.routes.embed_id, self.routes.eos_id] if request.is_query else []
+            length = request.prefill_length
+            ids[row, :length] = torch.tensor(request.ids + tail)
+            positions[:, row, :length] = prompt_positions(length, request.image_span)
+        hidden = self.decoder.embed(ids.to(self.device))
+        for row, features in self._image_features(batch).items():
+            span = batch[row].image_span
+            if span is not None:
+                hidden[row, span.start : span.start + span.count] = features.float()
+        places = torch.tensor([[len(request.ids) - 1, request.prefill_length - 1] for request in batch])
+        return hidden, positions.to(self.device), places.to(self.device)
+
+    def _image_features(self, batch: Sequence[Request]) -> dict[int, Tensor]:
+        """Image tokens `[n, H]` by row; an image seen lately, or twice in the batch, is encoded once."""
+        images = {row: request.image for row, request in enumerate(batch) if request.image is not None}
+        distinct = {image.sha256: image for image in images.values()}
+        known: dict[str, Tensor] = {}
+        for sha256 in distinct:
+            if (cached := self._vision_cache.get(sha256)) is not None:
+                known[sha256] = cached
+        missing = [image for sha256, image in distinct.items() if sha256 not in known]
+        for image, features in zip(missing, encode_images(self._tower, missing), strict=True):
+            known[image.sha256] = features
+            # Cloned, because features of one batch are views of one tensor.
+            self._vision_cache.put(image.sha256, features.clone())
+        return {row: known[image.sha256] for row, image in images.items()}
+
+
+def _unit_vectors(hidden: Tensor) -> npt.NDArray[np.float32]:
+    """L2-normalised rows as float32 arrays. Raises `FloatingPointError` if one is not finite."""
+    vectors = F.normalize(hidden.float(), dim=-1)
+    if not bool(torch.isfinite(vectors).all()):
+        raise FloatingPointError("The model gave a vector that is not finite.")
+    array: npt.NDArray[np.float32] = vectors.cpu().numpy().copy()
+    return array

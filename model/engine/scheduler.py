@@ -1,0 +1,144 @@
+"""Who runs next: the bounded queue, and the choice of each prefill batch."""
+
+from __future__ import annotations
+
+import bisect
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from model.engine.request import Request
+from model.engine.settings import EngineSettings
+from model.errors import EngineStopped, QueueFull
+from model.types import RouteChoice
+
+_FREE_PADDING = 128  # padding tokens that are never worth a second batch
+_RETRY_BOUNDS = (0.1, 60.0)  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many more augmentations can be taken in: free KV slots, and parking places behind them."""
+
+    slots: int
+    parking: int
+
+
+class Scheduler:
+    """The queue, ordered by priority and then by arrival; callers' threads put, the engine's takes."""
+
+    def __init__(self, settings: EngineSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._queue: list[Request] = []
+        self._closed = False
+        self._admissions: deque[tuple[float, int]] = deque(maxlen=16)  # when, how many
+
+    @property
+    def depth(self) -> int:
+        """Requests that wait."""
+        return len(self._queue)
+
+    def submit(self, request: Request) -> None:
+        """Queue a request. Raises `QueueFull`, or `EngineStopped` after `close`."""
+        with self._changed:
+            if self._closed:
+                raise EngineStopped("The engine has been closed; start a new one.")
+            if len(self._queue) >= self._settings.max_queue:
+                raise QueueFull(self._retry_after())
+            bisect.insort_right(self._queue, request, key=lambda waiting: waiting.priority)
+            self._changed.notify()
+
+    def wait(self, busy: bool) -> bool:
+        """Block until there is something to do; False once closed. `busy`: do not wait for the queue."""
+        with self._changed:
+            while not (self._queue or busy or self._closed):
+                self._changed.wait()
+            return not self._closed
+
+    def drop_dead(self) -> list[Request]:
+        """Take out what was cancelled or has passed its deadline."""
+        now = self._clock()
+        dead: list[Request] = []
+        alive: list[Request] = []
+        with self._changed:
+            for request in self._queue:
+                gone = request.future.cancelled() or request.expired(now)
+                (dead if gone else alive).append(request)
+            self._queue = alive
+        return dead
+
+    def next_batch(self, room: Room) -> list[Request]:
+        """Take the next prefill batch, sorted by length; empty when nothing can run now.
+
+        The first request that can run always does; others join in queue order while the padded batch
+        stays under the token budget and padding under a third of it. What does not fit waits, so
+        an outlier in length neither stretches a batch nor starves. A forced augmentation needs a free
+        slot; a query that may turn out to need one needs a slot or a parking place.
+        """
+        batch = _Batch(self._settings, room)
+        with self._changed:
+            self._queue = [request for request in self._queue if not batch.take(request)]
+            if batch.requests:
+                self._admissions.append((self._clock(), len(batch.requests)))
+        return sorted(batch.requests, key=lambda request: request.prefill_length)
+
+    def close(self) -> list[Request]:
+        """Refuse what comes from now on, wake the engine, and hand back what was waiting."""
+        with self._changed:
+            self._closed = True
+            waiting, self._queue = self._queue, []
+            self._changed.notify_all()
+        return waiting
+
+    def _retry_after(self) -> float:
+        """Seconds until the queue drains, at the pace of the latest admissions."""
+        low, high = _RETRY_BOUNDS
+        if not self._admissions:
+            return 1.0
+        since, _ = self._admissions[0]
+        pace = sum(count for _, count in self._admissions) / max(self._clock() - since, 1e-3)
+        return min(max(len(self._queue) / pace, low), high)
+
+
+class _Batch:
+    """A prefill batch while it is being filled."""
+
+    def __init__(self, settings: EngineSettings, room: Room) -> None:
+        self.requests: list[Request] = []
+        self._settings = settings
+        self._room = room
+        self._longest = 0
+        self._tokens = 0
+        self._augmenting = 0  # requests that may need a slot
+        self._forced = 0  # requests that will need one
+
+    def take(self, request: Request) -> bool:
+        """Add the request if it fits; says whether it did."""
+        if not (self._has_room(request) and self._pads_well(request.prefill_length)):
+            return False
+        self.requests.append(request)
+        self._longest = max(self._longest, request.prefill_length)
+        self._tokens += request.prefill_length
+        self._augmenting += request.may_augment
+        self._forced += request.choice is RouteChoice.AUGMENT and request.is_query
+        return True
+
+    def _has_room(self, request: Request) -> bool:
+        if not request.may_augment:
+            return True
+        if self._augmenting >= self._room.slots + self._room.parking:
+            return False
+        return request.choice is not RouteChoice.AUGMENT or self._forced < self._room.slots
+
+    def _pads_well(self, length: int) -> bool:
+        if not self.requests:
+            return True
+        if len(self.requests) >= self._settings.max_batch_size:
+            return False
+        padded = max(self._longest, length) * (len(self.requests) + 1)
+        padding = padded - self._tokens - length
+        return padded <= self._settings.max_batch_tokens and padding <= max(_FREE_PADDING, padded // 3)

@@ -1,0 +1,71 @@
+"""How an engine uses its machine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Bounds of the engine's work and memory; the defaults suit a laptop's CPU.
+
+    `max_queue`: requests accepted and not yet running. `max_batch_tokens` and `max_batch_size`: one
+    prefill, padding included. `max_decoding`: augmentations that decode at once, each holding a slot of
+    the KV cache. `max_parked`: augmentations that wait for a slot with their prompt's keys and values
+    kept. `max_augment_limit`: the most answer tokens that a request may ask for. `dtype`: "float32",
+    "bfloat16", or "auto", which takes bfloat16 where the hardware computes with it. `device`: a torch
+    device, or None for CUDA where there is any. `threads`: None uses the cores the process may use.
+    """
+
+    max_queue: int = 512
+    max_batch_tokens: int = 4096
+    max_batch_size: int = 64
+    max_decoding: int = 32
+    max_parked: int = 64
+    max_augment_limit: int = 128
+    vision_cache_items: int = 1024
+    vision_cache_bytes: int = 256 * 2**20
+    threads: int | None = None
+    dtype: str = "auto"
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        positive = ("max_queue", "max_batch_tokens", "max_batch_size", "max_decoding", "max_augment_limit")
+        for name in positive:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        for name in ("max_parked", "vision_cache_items", "vision_cache_bytes"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, not {getattr(self, name)}.")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be at least 1, not {self.threads}.")
+        if self.dtype not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"dtype must be auto, float32 or bfloat16, not {self.dtype!r}.")
+
+    def torch_device(self) -> torch.device:
+        """The device to run on."""
+        return torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+    def torch_dtype(self) -> torch.dtype:
+        """The dtype of weights and keys and values."""
+        if self.dtype == "auto":
+            fast = self.torch_device().type != "cpu" or _cpu_computes_bfloat16()
+            return torch.bfloat16 if fast else torch.float32
+        return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32
+
+    def thread_count(self) -> int:
+        """CPU threads for torch: as set here, else OMP_NUM_THREADS, else the cores of the process."""
+        if self.threads is not None:
+            return self.threads
+        if "OMP_NUM_THREADS" in os.environ:
+            return torch.get_num_threads()
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cpu_computes_bfloat16() -> bool:
+    """Whether the CPU has bfloat16 instructions; emulated bfloat16 is slower than float32."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "amx_tile", "bf16"))

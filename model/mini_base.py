@@ -1,0 +1,179 @@
+"""Builds the mini base: SmolLM2's text weights grafted into a small Qwen2-VL.
+
+A Llama layer is a Qwen2 layer whose q, k and v biases are zero, so the weights load unchanged. The
+embedding matrix gets 64 more rows, of which six are used (route tokens and image tokens), as real
+Qwen2-VL checkpoints have more rows than their tokenizers have tokens. The vision tower has the right
+shape and seeded random weights; a checkpoint brings the trained ones.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.smollm import GGUF_SHA256, Progress, cache_dir, ensure_gguf
+
+NAME = "solomon-mini-base"
+BUILD = 1  # raise it when what the builder writes changes
+SPARE_ROWS = 64
+IMAGE_SIDE = 112
+
+# Each new token starts as the mean of these words' embeddings: deterministic, and near what it means.
+NEW_TOKENS = {
+    "/embed": " done",
+    "/augment": " answer",
+    "<|vision_start|>": " picture",
+    "<|vision_end|>": ".",
+    "<|image_pad|>": " image",
+    "<|video_pad|>": " video",
+}
+
+
+def revision() -> str:
+    """Identifies the base exactly: the builder's version and the source weights' hash."""
+    return f"{BUILD}-{GGUF_SHA256[:12]}"
+
+
+def mini_base_path(cache: Path | None = None) -> Path:
+    """Where the built base lies in the cache, whether or not it is there yet."""
+    return (cache or cache_dir()) / f"{NAME}-{revision()}"
+
+
+def ensure_mini_base(cache: Path | None = None, progress: Progress = print) -> Path:
+    """The built base's folder; built (once) from the verified GGUF when it is missing."""
+    target = mini_base_path(cache)
+    if (target / "complete.json").exists():
+        return target
+    gguf = ensure_gguf(cache, progress)
+    progress("Building the mini base (once) ...")
+    with tempfile.TemporaryDirectory(dir=gguf.parent) as name:
+        folder = Path(name) / "base"
+        build_mini_base(gguf, folder)
+        shutil.rmtree(target, ignore_errors=True)
+        folder.replace(target)
+    return target
+
+
+def build_mini_base(gguf: Path, folder: Path) -> None:
+    """Write the grafted model, its tokenizer and a completion mark into a folder."""
+    from transformers import Qwen2VLForConditionalGeneration
+
+    source, tokenizer = load_smollm(gguf), build_tokenizer(gguf)
+    config = mini_config(source.config, tokenizer)
+    torch.manual_seed(0)
+    model = Qwen2VLForConditionalGeneration(config).to(torch.float32)
+    graft(source.state_dict(), model, tokenizer)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "complete.json").write_text(json.dumps({"name": NAME, "revision": revision()}))
+
+
+def load_smollm(gguf: Path) -> Any:
+    """The original Llama model in fp32, dequantised from the GGUF by transformers."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+
+
+def build_tokenizer(gguf: Path) -> Any:
+    """SmolLM2's byte-level BPE tokenizer from the GGUF's own vocabulary, with the new tokens added.
+
+    Digits are split one by one, as SmolLM2 was trained; transformers' generic GGUF conversion leaves
+    that out.
+    """
+    from gguf import GGUFReader
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    fields = GGUFReader(gguf).fields
+    tokens, merges = (fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "merges"))
+    kinds = fields["tokenizer.ggml.token_type"].contents()
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[tuple(merge.split(" ")) for merge in merges]))
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    )
+    core.decoder = decoders.ByteLevel()
+    control = [token for token, kind in zip(tokens, kinds, strict=True) if kind == 3]  # GGUF: control token
+    core.add_special_tokens([AddedToken(token, normalized=False) for token in [*control, *NEW_TOKENS]])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        model_max_length=8192,
+    )
+
+
+def mini_config(llama: Any, tokenizer: Any) -> Any:
+    """A Qwen2-VL configuration of SmolLM2's text shape with a small vision tower."""
+    from transformers import Qwen2VLConfig
+
+    text = {
+        "vocab_size": llama.vocab_size + SPARE_ROWS,
+        "hidden_size": llama.hidden_size,
+        "intermediate_size": llama.intermediate_size,
+        "num_hidden_layers": llama.num_hidden_layers,
+        "num_attention_heads": llama.num_attention_heads,
+        "num_key_value_heads": llama.num_key_value_heads,
+        "max_position_embeddings": llama.max_position_embeddings,
+        "rms_norm_eps": llama.rms_norm_eps,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": llama.rope_parameters["rope_theta"],
+            "mrope_section": [8, 12, 12],
+        },
+        "bos_token_id": tokenizer.convert_tokens_to_ids("<|im_start|>"),
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    vision = {
+        "depth": 6,
+        "embed_dim": 256,
+        "num_heads": 4,
+        "mlp_ratio": 4,
+        "hidden_size": llama.hidden_size,
+        "patch_size": 14,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+    }
+    ids = {
+        f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>")
+        for name, token in (
+            ("image", "image_pad"),
+            ("video", "video_pad"),
+            ("vision_start", "vision_start"),
+            ("vision_end", "vision_end"),
+        )
+    }
+    return Qwen2VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
+
+
+def graft(llama: dict[str, Tensor], model: Any, tokenizer: Any) -> None:
+    """Copy a Llama state dict into a Qwen2-VL's text model; q, k and v biases become zero."""
+    target = model.model.language_model.state_dict()
+    for name, tensor in target.items():
+        if name.endswith("_proj.bias"):
+            tensor.zero_()
+        elif name == "embed_tokens.weight":
+            tensor.copy_(_extended_embeddings(llama["model.embed_tokens.weight"], tensor, tokenizer))
+        else:
+            tensor.copy_(llama[f"model.{name}"])
+
+
+def _extended_embeddings(original: Tensor, target: Tensor, tokenizer: Any) -> Tensor:
+    extended = torch.zeros_like(target)
+    extended[: len(original)] = original
+    for token, phrase in NEW_TOKENS.items():
+        words = tokenizer(phrase, add_special_tokens=False)["input_ids"]
+        extended[tokenizer.convert_tokens_to_ids(token)] = original[words].mean(0)
+    return extended

@@ -1,0 +1,180 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.decoder import Decoder
+from model.kv_cache import KVCache
+from model.rope import ImageSpan, prompt_positions
+from tests.model.tiny import build_tiny_model, build_tokenizer
+
+TOKENIZER = build_tokenizer()
+MODEL = build_tiny_model(TOKENIZER)
+CPU = torch.device("cpu")
+DECODER = Decoder(MODEL, torch.float32, CPU)
+IMAGE_ID = MODEL.config.image_token_id
+PLAIN = st.lists(st.integers(0, 255), min_size=1, max_size=24)
+
+
+def close(actual, expected):
+    torch.testing.assert_close(actual, expected, atol=2e-4, rtol=1e-3)
+
+
+def reference(ids, grid_thw=None, features=None):
+    """transformers' final hidden states of one sequence, `[L, H]`."""
+    tokens = torch.tensor([ids])
+    options = {}
+    embeddings = MODEL.get_input_embeddings()(tokens)
+    if grid_thw is not None:
+        positions, _ = MODEL.model.get_rope_index(
+            tokens, (tokens == IMAGE_ID).int(), image_grid_thw=torch.tensor([grid_thw])
+        )
+        embeddings = embeddings.masked_scatter((tokens == IMAGE_ID)[..., None], features)
+        options["position_ids"] = positions
+    return MODEL.model.language_model(inputs_embeds=embeddings, use_cache=False, **options).last_hidden_state[
+        0
+    ]
+
+
+def prefill(sequences, spans=None, features=None, keep=()):
+    """The decoder's final hidden states at every index, `[B, L, H]`, and the kept keys and values."""
+    spans = spans or [None] * len(sequences)
+    longest = max(map(len, sequences))
+    ids = torch.zeros(len(sequences), longest, dtype=torch.long)
+    positions = torch.zeros(3, len(sequences), longest, dtype=torch.long)
+    for row, (sequence, span) in enumerate(zip(sequences, spans, strict=True)):
+        ids[row, : len(sequence)] = torch.tensor(sequence)
+        positions[:, row, : len(sequence)] = prompt_positions(len(sequence), span)
+    hidden = DECODER.embed(ids)
+    for row, span in enumerate(spans):
+        if span is not None:
+            hidden[row, span.start : span.start + span.count] = features[row]
+    wanted = torch.arange(longest).expand(len(sequences), -1)
+    return DECODER.prefill(hidden, positions, wanted, keep)
+
+
+def image_sequence(before, rows, columns, after):
+    return [*before, *[IMAGE_ID] * (rows * columns), *after], ImageSpan(len(before), rows, columns)
+
+
+@given(before=PLAIN, rows=st.integers(1, 6), columns=st.integers(1, 6), after=PLAIN)
+def test_positions_equal_transformers(before, rows, columns, after):
+    ids, span = image_sequence(before, rows, columns, after)
+    tokens = torch.tensor([ids])
+    expected, delta = MODEL.model.get_rope_index(
+        tokens, (tokens == IMAGE_ID).int(), image_grid_thw=torch.tensor([[1, rows * 2, columns * 2]])
+    )
+    assert torch.equal(prompt_positions(len(ids), span), expected[:, 0])
+    assert span.delta == delta.item()
+
+
+@torch.inference_mode()
+def test_text_equals_transformers():
+    ids = TOKENIZER("<|im_start|>user\nWhere do they live?<|im_end|>")["input_ids"]
+    hidden, kept = prefill([ids])
+    close(hidden[0], reference(ids))
+    assert kept is None
+    close(DECODER.logits(hidden[0]), MODEL.lm_head(reference(ids)))
+    close(DECODER.logits_of(hidden[0], [5, 9]), MODEL.lm_head(reference(ids))[:, [5, 9]])
+
+
+@torch.inference_mode()
+def test_mixed_padded_batch_equals_transformers():
+    first, first_span = image_sequence([1, 2, 3], 2, 4, [9, 8, 7, 6])
+    second = [11, 12]
+    third, third_span = image_sequence([4], 3, 3, [5] * 20)
+    features = {0: torch.randn(8, 64), 2: torch.randn(9, 64)}
+    hidden, _ = prefill([first, second, third], [first_span, None, third_span], features)
+    close(hidden[0, : len(first)], reference(first, [1, 4, 8], features[0]))
+    close(hidden[1, :2], reference(second))
+    close(hidden[2], reference(third, [1, 6, 6], features[2]))
+
+
+@settings(deadline=None, max_examples=30)
+@given(sequences=st.lists(PLAIN, min_size=1, max_size=6))
+@torch.inference_mode()
+def test_batched_equals_one_by_one(sequences):
+    hidden, _ = prefill(sequences)
+    for row, sequence in enumerate(sequences):
+        alone, _ = prefill([sequence])
+        torch.testing.assert_close(hidden[row, : len(sequence)], alone[0], atol=2e-5, rtol=1e-4)
+
+
+@settings(deadline=None, max_examples=20)
+@given(prompts=st.lists(PLAIN, min_size=1, max_size=4), tails=st.lists(PLAIN, min_size=4, max_size=4))
+@torch.inference_mode()
+def test_decoding_after_a_crop_equals_a_full_forward(prompts, tails):
+    cache = KVCache(2, 6, 2, 64, 16, torch.float32, CPU)
+    cache.states.fill_(50.0)  # whatever lies past a slot's length must not matter
+    noisy = [[*prompt, 250, 251] for prompt in prompts]
+    rows = list(range(len(prompts)))
+    _, kept = prefill(noisy, keep=rows)
+    slots = [cache.allocate(kept[:, :, row, :, : len(prompts[row])]) for row in rows]
+    running = dict(zip(slots, zip(prompts, tails, strict=False), strict=True))
+    for step in range(max(map(len, tails))):
+        active = {slot: pair for slot, pair in running.items() if step < len(pair[1])}
+        if not active:
+            break
+        tokens = [tail[step] for _, tail in active.values()]
+        hidden = DECODER.decode(tokens, [cache.lengths[slot] for slot in active], list(active), cache)
+        for row, (slot, (prompt, tail)) in enumerate(active.items()):
+            cache.lengths[slot] += 1
+            close(hidden[row], reference([*prompt, *tail[: step + 1]])[-1])
+
+
+@torch.inference_mode()
+def test_decoding_after_an_image_continues_its_positions():
+    ids, span = image_sequence([1, 2, 3], 3, 2, [9, 8])
+    features = torch.randn(6, 64)
+    _, kept = prefill([ids], [span], [features], keep=[0])
+    cache = KVCache(2, 1, 2, 32, 16, torch.float32, CPU)
+    slot = cache.allocate(kept[:, :, 0])
+    hidden = DECODER.decode([77], [len(ids) + span.delta], [slot], cache)
+    close(hidden[0], reference([*ids, 77], [1, 6, 4], features)[-1])
+
+
+@torch.inference_mode()
+def test_bfloat16_stays_close():
+    decoder = Decoder(MODEL, torch.bfloat16, CPU)
+    ids = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8]])
+    positions = prompt_positions(8, None)[:, None]
+    hidden, _ = decoder.prefill(decoder.embed(ids), positions, torch.tensor([[7]]))
+    expected = reference(ids[0].tolist())[-1]
+    assert hidden.dtype == torch.float32
+    assert torch.cosine_similarity(hidden[0, 0], expected, dim=0) > 0.99
+
+
+def test_slots_are_allocated_lowest_first_and_freed_once():
+    cache = KVCache(1, 2, 1, 8, 4, torch.float32, CPU)
+    prompt = torch.ones(1, 2, 1, 3, 4)
+    assert [cache.allocate(prompt), cache.allocate(prompt)] == [0, 1]
+    assert (cache.free_slots, cache.capacity, cache.lengths) == (0, 8, [3, 3])
+    with pytest.raises(IndexError):
+        cache.allocate(prompt)
+    cache.free(0)
+    with pytest.raises(ValueError, match="free already"):
+        cache.free(0)
+    assert cache.allocate(prompt) == 0
+
+
+@torch.inference_mode()
+def test_a_slot_that_held_nan_is_clean_for_the_next():
+    cache = KVCache(2, 2, 2, 16, 16, torch.float32, CPU)
+    for place in range(2):
+        cache.allocate(torch.full((2, 2, 2, 6 + place, 16), float("nan")))
+    cache.states[:, :, 1, :, 7] = float("nan")  # written by a step that failed before it advanced
+    cache.free(0)
+    cache.free(1)
+    prompts = [[1, 2], [3, 4, 5, 6, 7, 8, 9]]
+    _, kept = prefill(prompts, keep=[0, 1])
+    slots = [cache.allocate(kept[:, :, row, :, : len(prompts[row])]) for row in (0, 1)]
+    hidden = DECODER.decode([40, 41], [2, 7], slots, cache)
+    close(hidden[0], reference([1, 2, 40])[-1])
+    close(hidden[1], reference([*prompts[1], 41])[-1])
+
+
+def test_unsupported_variants_are_refused():
+    model = build_tiny_model(TOKENIZER)
+    model.model.language_model.config.hidden_act = "gelu"
+    with pytest.raises(ValueError, match="silu"):
+        Decoder(model, torch.float32, CPU)

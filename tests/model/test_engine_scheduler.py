@@ -1,0 +1,142 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.engine.request import Request
+from model.engine.scheduler import Room, Scheduler
+from model.engine.settings import EngineSettings
+from model.engine.vision_cache import VisionCache
+from model.errors import EngineStopped
+from model.types import InputType, RouteChoice
+
+PLENTY = Room(slots=100, parking=100)
+
+
+def request(length=10, choice=RouteChoice.AUTO, input_type=InputType.QUERY, priority=0, deadline=None):
+    return Request(
+        ids=[1] * length,
+        image=None,
+        image_span=None,
+        input_type=input_type,
+        choice=choice,
+        threshold=0.5,
+        max_augment_tokens=4,
+        priority=priority,
+        deadline=deadline,
+        submitted=0.0,
+    )
+
+
+REQUESTS = st.lists(
+    st.builds(
+        request,
+        length=st.integers(1, 300),
+        choice=st.sampled_from(list(RouteChoice)),
+        input_type=st.sampled_from(list(InputType)),
+        priority=st.integers(-2, 2),
+    ),
+    max_size=40,
+)
+
+
+def filled(requests, **settings):
+    scheduler = Scheduler(EngineSettings(**settings))
+    for waiting in requests:
+        scheduler.submit(waiting)
+    return scheduler
+
+
+@given(requests=REQUESTS, slots=st.integers(0, 4), parking=st.integers(0, 4))
+def test_every_batch_keeps_its_bounds(requests, slots, parking):
+    scheduler = filled(requests, max_batch_tokens=512, max_batch_size=7)
+    batch = scheduler.next_batch(Room(slots, parking))
+    lengths = [chosen.prefill_length for chosen in batch]
+    assert lengths == sorted(lengths)
+    assert len(batch) <= 7
+    assert len(batch) <= 1 or max(lengths) * len(lengths) <= 512
+    augmenting = [chosen for chosen in batch if chosen.may_augment]
+    assert len(augmenting) <= slots + parking
+    assert sum(chosen.choice is RouteChoice.AUGMENT for chosen in augmenting) <= slots
+    assert scheduler.depth + len(batch) == len(requests)
+
+
+@given(requests=REQUESTS)
+def test_everything_is_served_once_and_the_most_urgent_always_next(requests):
+    scheduler = filled(requests, max_batch_tokens=512, max_batch_size=7)
+    waiting = sorted(requests, key=lambda entry: entry.priority)
+    while waiting:
+        batch = scheduler.next_batch(PLENTY)
+        assert waiting[0] in batch
+        for served in batch:
+            waiting.remove(served)
+    assert scheduler.next_batch(PLENTY) == []
+
+
+def test_an_outlier_in_length_gets_its_own_batch():
+    long = request(300)
+    short = [request(10) for _ in range(6)]
+    scheduler = filled([short[0], long, *short[1:]])
+    assert scheduler.next_batch(PLENTY) == short
+    assert scheduler.next_batch(PLENTY) == [long]
+
+
+def test_without_room_only_what_needs_no_slot_runs():
+    document = request(input_type=InputType.DOCUMENT)
+    forced_embed = request(choice=RouteChoice.EMBED)
+    scheduler = filled([request(), request(choice=RouteChoice.AUGMENT), document, forced_embed])
+    assert set(map(id, scheduler.next_batch(Room(0, 0)))) == {id(document), id(forced_embed)}
+    assert scheduler.depth == 2
+
+
+def test_dead_requests_leave_the_queue():
+    now = [100.0]
+    scheduler = Scheduler(EngineSettings(), clock=lambda: now[0])
+    fresh, late, cancelled = request(deadline=200.0), request(deadline=150.0), request()
+    for waiting in (fresh, late, cancelled):
+        scheduler.submit(waiting)
+    assert scheduler.drop_dead() == []
+    cancelled.future.cancel()
+    now[0] = 150.0
+    assert scheduler.drop_dead() == [late, cancelled]
+    assert scheduler.next_batch(PLENTY) == [fresh]
+
+
+def test_retry_after_follows_the_pace_of_admissions():
+    now = [0.0]
+    scheduler = Scheduler(EngineSettings(max_queue=20, max_batch_size=10), clock=lambda: now[0])
+    for _ in range(20):
+        scheduler.submit(request())
+    scheduler.next_batch(PLENTY)  # ten in a second
+    now[0] = 1.0
+    for _ in range(10):
+        scheduler.submit(request())
+    assert scheduler._retry_after() == pytest.approx(2.0)
+
+
+def test_closed():
+    scheduler = filled([request()])
+    assert scheduler.wait(busy=False)
+    assert len(scheduler.close()) == 1
+    assert not scheduler.wait(busy=True)
+    with pytest.raises(EngineStopped):
+        scheduler.submit(request())
+
+
+@pytest.mark.parametrize("bad", [{"max_queue": 0}, {"max_parked": -1}, {"threads": 0}, {"dtype": "int8"}])
+def test_settings_name_what_is_wrong(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        EngineSettings(**bad)
+
+
+def test_vision_cache_forgets_the_least_recently_used():
+    cache = VisionCache(max_items=2, max_bytes=1000)
+    cache.put("a", torch.zeros(10))
+    cache.put("b", torch.zeros(10))
+    assert cache.get("a") is not None
+    cache.put("c", torch.zeros(10))
+    assert (cache.get("b"), len(cache)) == (None, 2)
+    cache.put("d", torch.zeros(240))  # 960 bytes: leaves room for one more of 40
+    assert len(cache) == 2
+    cache.put("e", torch.zeros(20))
+    assert (cache.get("d"), len(cache)) == (None, 1)

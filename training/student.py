@@ -1,0 +1,106 @@
+"""The model in training: a Qwen2-VL with LoRA, trainable route tokens and (for the mini) merger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+from model.prompts import RouteTokens
+from model.rope import ImageSpan, prompt_positions
+from model.vision import merge
+from training.batches import Encoded
+from training.recipe import Recipe
+
+LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+
+@dataclass(frozen=True, slots=True)
+class Encodings:
+    """What one forward pass over padded sequences gives.
+
+    pooled [B, D], unit length, at each sequence's last token (EOS); response_logits [R, V] before each
+    response token, and response [R], those tokens.
+    """
+
+    pooled: Tensor
+    response_logits: Tensor
+    response: Tensor
+
+
+def add_lora(model: Any, recipe: Recipe, routes: RouteTokens) -> Any:
+    """Wrap a Qwen2-VL for training: LoRA in every text projection, the two route tokens trainable."""
+    config = LoraConfig(
+        r=recipe.lora_rank,
+        lora_alpha=recipe.lora_alpha,
+        lora_dropout=recipe.lora_dropout,
+        target_modules=LORA_TARGETS,
+        trainable_token_indices={"embed_tokens": [routes.embed_id, routes.augment_id]},
+    )
+    adapted = get_peft_model(model, config)
+    for module in adapted.modules():
+        # Autocast chooses the precision; peft's own cast to float32 would only copy every input.
+        if isinstance(module, LoraLayer):
+            module.cast_input_dtype_enabled = False
+    return adapted
+
+
+class Student(nn.Module):
+    """Runs padded batches through the adapted model; pads stand on the right, where causality hides them."""
+
+    def __init__(
+        self, peft_model: Any, routes: RouteTokens, features: Mapping[str, Tensor], grid: int
+    ) -> None:
+        """`features` are the frozen tower's hidden states by image path, [N, C]; `grid` the merged side."""
+        super().__init__()
+        self.peft_model = peft_model
+        self.routes, self.features, self.grid = routes, features, grid
+
+    @property
+    def qwen(self) -> Any:
+        """The Qwen2-VL under the adapter."""
+        return self.peft_model.get_base_model()
+
+    def forward(self, sequences: list[Encoded]) -> Encodings:
+        """Encode sequences; see `Encodings`."""
+        ids, positions = self._padded(sequences)
+        device = next(self.peft_model.parameters()).device
+        ids = ids.to(device)
+        embedded = self._with_images(self.qwen.get_input_embeddings()(ids), ids, sequences)
+        hidden = self.qwen.model.language_model(
+            inputs_embeds=embedded, position_ids=positions.to(device), attention_mask=None, use_cache=False
+        ).last_hidden_state
+        last = torch.tensor([len(sequence.ids) - 1 for sequence in sequences], device=device)
+        pooled = F.normalize(hidden[torch.arange(len(sequences), device=device), last].float(), dim=-1)
+        rows = [row for row, s in enumerate(sequences) for _ in range(s.response)]
+        columns = [len(s.ids) - s.response + i for s in sequences for i in range(s.response)]
+        row, column = torch.tensor(rows, dtype=torch.long), torch.tensor(columns, dtype=torch.long)
+        logits = self.qwen.lm_head(hidden[row, column - 1]) if rows else hidden.new_zeros(0, 1)
+        return Encodings(pooled, logits, ids[row, column])
+
+    def _padded(self, sequences: list[Encoded]) -> tuple[Tensor, Tensor]:
+        """ids [B, L] and M-RoPE positions [3, B, L]."""
+        ids = pad_sequence([torch.tensor(s.ids) for s in sequences], batch_first=True)
+        positions = pad_sequence([self._positions(s).T for s in sequences], batch_first=True)
+        return ids, positions.permute(2, 0, 1)
+
+    def _positions(self, sequence: Encoded) -> Tensor:
+        image = None
+        if sequence.image:
+            image = ImageSpan(sequence.ids.index(self.routes.image_id), self.grid, self.grid)
+        return prompt_positions(len(sequence.ids), image)
+
+    def _with_images(self, embedded: Tensor, ids: Tensor, sequences: list[Encoded]) -> Tensor:
+        paths = [sequence.image for sequence in sequences if sequence.image]
+        if not paths:
+            return embedded
+        hidden = torch.stack([self.features[path] for path in paths]).to(embedded.device)
+        tokens = merge(self.qwen.model.visual, hidden.to(embedded.dtype))
+        return embedded.masked_scatter((ids == self.routes.image_id).unsqueeze(-1), tokens.to(embedded.dtype))

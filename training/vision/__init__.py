@@ -1,0 +1,1 @@
+"""Pre-training of the mini vision tower: a teacher's features, distilled."""
