@@ -1,0 +1,99 @@
+"""The application: middleware, routers and error handlers around one runtime."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+
+from service.error_handlers import add_error_handlers
+from service.image_urls import ImageFetcher
+from service.metrics import Metrics
+from service.middleware.access_log import AccessLogMiddleware
+from service.middleware.api_key import ApiKeyMiddleware
+from service.middleware.body_limit import BodyLimitMiddleware
+from service.middleware.failures import FailuresMiddleware
+from service.middleware.request_id import RequestIdMiddleware
+from service.middleware.security_headers import SecurityHeadersMiddleware
+from service.openapi import use_problem_documents
+from service.routers import collections, docs, documents, embed, openai, operations, page, search
+from service.runtime import OpenBackend, Runtime
+from service.settings import Settings
+
+DESCRIPTION = """
+An embedding server that thinks before it embeds, but only when thinking pays.
+
+A query (text, an image, or both) is first given a route: `/embed` pools its vector at once, `/augment`
+writes a short answer first and pools then. Documents are pooled directly. Errors are RFC 9457 problem
+documents that name the field and how to mend it; under `/v1` they take OpenAI's form.
+"""
+
+
+def package_version() -> str:
+    """The installed version, or "dev" in a checkout that is not installed."""
+    try:
+        return version("solomon-embed")
+    except PackageNotFoundError:
+        return "dev"
+
+
+def create_app(
+    settings: Settings,
+    open_backend: OpenBackend,
+    *,
+    fetcher: ImageFetcher | None = None,
+    on_failure: Callable[[], None] | None = None,
+) -> FastAPI:
+    """Build the application.
+
+    `open_backend` is called once, in a thread, when the application starts; until it returns, only
+    health is answered. `fetcher` replaces the image downloader. `on_failure` is called when opening
+    failed, so that whoever runs the server can stop it.
+    """
+    metrics = Metrics()
+    runtime = Runtime(settings, metrics, fetcher)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async def open_or_report() -> None:
+            try:
+                await runtime.open(open_backend)
+            except Exception:  # kept in runtime.failure, and logged there
+                if on_failure is not None:
+                    on_failure()
+
+        opening = asyncio.create_task(open_or_report())
+        yield
+        runtime.stop_opening()
+        await opening
+        await runtime.close()
+
+    app = FastAPI(
+        title="Solomon",
+        version=package_version(),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+    app.state.runtime = runtime
+    _add_middleware(app, settings, metrics)
+    add_error_handlers(app, metrics)
+    use_problem_documents(app)
+    for module in (embed, search, collections, documents, openai, operations, docs, page):
+        app.include_router(module.router)
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimitMiddleware, limit=settings.max_body_bytes, metrics=metrics)
+    app.add_middleware(ApiKeyMiddleware, keys=settings.api_keys, metrics=metrics)
+    app.add_middleware(FailuresMiddleware)
+    app.add_middleware(SecurityHeadersMiddleware, docs_path=docs.PATH)
+    app.add_middleware(AccessLogMiddleware)
+    app.add_middleware(RequestIdMiddleware)

@@ -1,0 +1,71 @@
+"""`solomon checkpoint`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.exits import Exit, fail
+from service.cli.options import AsJson
+
+app = typer.Typer(help="Look at checkpoints and build the base model.", no_args_is_help=True)
+
+Folder = Annotated[
+    Path | None,
+    typer.Argument(help="A checkpoint folder; else the server's own.", show_default=False),
+]
+
+
+def _folder(given: Path | None) -> Path:
+    if given is not None:
+        return given
+    from service.cli.serve import load_settings
+
+    return Path(load_settings().checkpoint)
+
+
+@app.command("show")
+def show(folder: Folder = None, as_json: AsJson = False) -> None:
+    """Show a checkpoint's manifest: base, threshold, training, scores."""
+    from model.checkpoint import read_manifest
+    from model.errors import CheckpointError
+    from service.cli.output import print_json, print_pairs
+
+    try:
+        manifest = read_manifest(_folder(folder))
+    except CheckpointError as error:
+        fail(str(error))
+    members = manifest.model_dump(mode="json")
+    if as_json:
+        print_json(members)
+    else:
+        print_pairs(members)
+
+
+@app.command("verify")
+def verify(folder: Folder = None) -> None:
+    """Check every file of a checkpoint against its SHA-256; exit code 1 if one differs."""
+    from model.checkpoint import verify as verify_checkpoint
+    from model.errors import CheckpointError
+
+    path = _folder(folder)
+    try:
+        verify_checkpoint(path)
+    except CheckpointError as error:
+        fail(str(error))
+    typer.echo(f"{path}: every file is as its manifest says.")
+
+
+@app.command("base")
+def base() -> None:
+    """Build the mini base in the cache: fetch, verify and convert its weights (once)."""
+    from model.errors import SolomonError
+    from model.mini_base import ensure_mini_base
+
+    try:
+        path = ensure_mini_base(progress=lambda message: typer.echo(message, err=True))
+    except SolomonError as error:
+        fail(str(error), Exit.FAILED)
+    typer.echo(path)

@@ -1,0 +1,21 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+Url = Annotated[
+    str,
+    typer.Option(
+        "--url", envvar="SOLOMON_URL", help="The running server. SOLOMON_API_KEY holds its key, if any."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of a table.")]
+RouteOption = Annotated[
+    str, typer.Option("--route", help="auto: the model decides; embed: pool at once; augment: write first.")
+]
+Collection = Annotated[str, typer.Option("--collection", "-c", help="The collection.")]

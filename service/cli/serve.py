@@ -1,0 +1,72 @@
+"""`solomon serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.exits import Exit, fail
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+
+def load_settings(**given: Any) -> Settings:
+    """Settings from the environment, with the options that were given on top; ends on a bad one."""
+    from pydantic import ValidationError
+
+    from service.settings import Settings
+
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        fail("; ".join(_explain(entry) for entry in error.errors()), Exit.USAGE)
+
+
+def _explain(entry: Any) -> str:
+    message = str(entry["msg"]).removeprefix("Value error, ")
+    if not entry["loc"]:
+        return message
+    name = str(entry["loc"][0])
+    return f"{name} (SOLOMON_{name.upper()}): {message}"
+
+
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on [127.0.0.1].", show_default=False)
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on [8080].", show_default=False)] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the collections.", show_default=False)
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder of a Solomon checkpoint.", show_default=False)
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Hub id or local folder of a Qwen2-VL model, in place of the checkpoint."),
+    ] = None,
+    demo: Annotated[
+        bool | None,
+        typer.Option(
+            "--demo/--no-demo", help="Index the demo corpus on the first start [on].", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Serve HTTP until interrupted.
+
+    Every setting is also an environment variable, SOLOMON_ and its name: SOLOMON_PORT, SOLOMON_API_KEYS,
+    SOLOMON_DATA_DIR and so on; an option wins over its variable.
+    """
+    settings = load_settings(
+        host=host, port=port, data_dir=data_dir, checkpoint=checkpoint, model=model, demo=demo
+    )
+    from service.logs import configure_logging
+    from service.server import run_server
+
+    configure_logging(settings.log_level, settings.log_format)
+    failure = run_server(settings)
+    if failure is not None:
+        fail(f"The server could not start: {failure}")

@@ -1,0 +1,1 @@
+"""The page of the calls: loads Swagger UI from the installed package."""

@@ -1,0 +1,130 @@
+"""Items of a request to embeddings: images fetched, items submitted side by side, failures placed.
+
+A request is all or nothing. The first item that fails ends it, with a problem that names the item; what
+was already submitted is cancelled, as it is when the client goes away or the deadline passes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+
+from model.errors import DeadlineExceeded, InputError
+from model.types import Embedder, Embedding, EmbedOptions, Item
+from service.images import ImageResolver
+from service.mapping import item_problem
+from service.metrics import Metrics
+
+T = TypeVar("T")
+
+PREPARING_THREADS = 4
+# One request prepares at most this many items at once, so that a large one leaves room for others.
+_PREPARED_AT_ONCE = 2
+_FETCHED_AT_ONCE = 8
+# The engine ends requests at their deadline; this only catches an engine that does not answer at all.
+_GRACE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestItem:
+    """An item as it was sent: `image` is a reference, `address` its place in the request."""
+
+    address: str
+    text: str | None = None
+    image: str | None = None
+
+
+class EmbeddingService:
+    """Embeds the items of requests through one engine."""
+
+    def __init__(self, embedder: Embedder, images: ImageResolver, metrics: Metrics) -> None:
+        self._embedder = embedder
+        self._images = images
+        self._metrics = metrics
+        self._preparing = anyio.CapacityLimiter(PREPARING_THREADS)
+
+    async def embed(
+        self, items: Sequence[RequestItem], options: EmbedOptions, deadline: float
+    ) -> list[Embedding]:
+        """The items' embeddings, in order; `deadline` is a `time.monotonic()` instant.
+
+        Raises a `Problem` that names the item at fault, `QueueFull`, `DeadlineExceeded` or `EngineStopped`.
+        """
+        resolved = await self.resolve(items, deadline)
+        return await self.embed_resolved(items, resolved, options, deadline)
+
+    async def resolve(self, items: Sequence[RequestItem], deadline: float) -> list[Item]:
+        """The items with their images as bytes. Raises a `Problem` that names the item at fault."""
+        slots = asyncio.Semaphore(_FETCHED_AT_ONCE)
+
+        async def one(item: RequestItem) -> Item:
+            if item.image is None:
+                return Item(text=item.text)
+            try:
+                async with slots:
+                    return Item(text=item.text, image=await self._images.resolve(item.image))
+            except InputError as error:
+                raise item_problem(error, item.address) from None
+
+        return await _all_or_nothing([partial(one, item) for item in items], deadline)
+
+    async def embed_resolved(
+        self, items: Sequence[RequestItem], resolved: Sequence[Item], options: EmbedOptions, deadline: float
+    ) -> list[Embedding]:
+        """As `embed`, for items whose images are at hand; `items` gives their addresses."""
+        slots = asyncio.Semaphore(_PREPARED_AT_ONCE)
+
+        async def one(address: str, item: Item) -> Embedding:
+            try:
+                return await self._embed_one(item, options, deadline, slots)
+            except InputError as error:
+                raise item_problem(error, address) from None
+
+        pairs = zip((item.address for item in items), resolved, strict=True)
+        return await _all_or_nothing([partial(one, address, item) for address, item in pairs], deadline)
+
+    async def _embed_one(
+        self, item: Item, options: EmbedOptions, deadline: float, slots: asyncio.Semaphore
+    ) -> Embedding:
+        started = time.perf_counter()
+        submitted: list[Future[Embedding]] = []
+
+        def submit() -> None:
+            submitted.append(self._embedder.submit(item, options, deadline))
+
+        try:
+            async with slots:
+                await anyio.to_thread.run_sync(submit, limiter=self._preparing)
+            embedding = await asyncio.wrap_future(submitted[0])
+        finally:
+            # A task that is cancelled while its thread submits never sees the future; free its slot here.
+            for future in submitted:
+                future.cancel()
+        self._metrics.on_embedding(embedding, options.input_type, time.perf_counter() - started)
+        return embedding
+
+
+async def _all_or_nothing(jobs: Sequence[Callable[[], Awaitable[T]]], deadline: float) -> list[T]:
+    """Run all jobs together; the first failure cancels the others, waits for them and is raised."""
+
+    async def run(job: Callable[[], Awaitable[T]]) -> T:
+        return await job()
+
+    tasks = [asyncio.create_task(run(job)) for job in jobs]
+    try:
+        async with asyncio.timeout(max(0.0, deadline - time.monotonic()) + _GRACE_SECONDS):
+            return list(await asyncio.gather(*tasks))
+    except TimeoutError:
+        raise DeadlineExceeded("The deadline passed.") from None
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,197 @@
+"""What an operator can see: what routing saves against augmenting everything, and what it costs.
+
+Every application has its own registry. `solomon_augment_seconds_saved_total` grows with each query that
+the model itself routed to /embed, by what augmenting costs at that moment: the moving mean of the compute
+time of augmented queries (forced ones are evidence too) less that of embedded ones.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from index.types import CollectionInfo
+from model.types import Embedding, InputType, Route
+
+_LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 20, 40, 60)
+_INDEX_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, *_LATENCY_BUCKETS[2:])
+_WAIT_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_CONFIDENCE_BUCKETS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0)
+_TOKEN_BUCKETS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256)
+_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+VECTOR_ROUTE = "none"  # a search by vector takes no route
+FORCED = "forced"
+AUTO = "auto"
+
+
+class MovingMean:
+    """Exponentially weighted mean: each value counts `weight`, what came before the rest."""
+
+    def __init__(self, weight: float = 0.05) -> None:
+        if not 0 < weight <= 1:
+            raise ValueError("weight must be in (0, 1].")
+        self._weight = weight
+        self.value: float | None = None
+
+    def add(self, value: float) -> None:
+        """Take a value in; the first one is the mean."""
+        self.value = value if self.value is None else self.value + self._weight * (value - self.value)
+
+
+class Reader(Protocol):
+    """What is read at the moment of a scrape."""
+
+    def queue_depth(self) -> int:
+        """Items waiting for the model."""
+
+    def collections(self) -> Iterable[CollectionInfo]:
+        """Every collection and its count."""
+
+
+class _Documents(Collector):
+    """Documents of each collection, asked of the store at scrape time."""
+
+    def __init__(self, read: Callable[[], Iterable[CollectionInfo]]) -> None:
+        self._read = read
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        """The metric without values, so that registering it does not read the store."""
+        return [self._family()]
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """One sample a collection."""
+        family = self._family()
+        for info in self._read():
+            family.add_metric([info.name], info.count)
+        yield family
+
+    @staticmethod
+    def _family() -> GaugeMetricFamily:
+        return GaugeMetricFamily(
+            "solomon_collection_documents", "Documents of a collection.", labels=["collection"]
+        )
+
+
+class Metrics:
+    """The metrics of one application; also the engine's observer."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self.embed_latency = Histogram(
+            "solomon_embed_latency_seconds",
+            "From taking an item to its vector. Documents are never routed: embed, forced.",
+            ["input_type", "route", "decision"],
+            buckets=_LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.search_latency = Histogram(
+            "solomon_search_latency_seconds",
+            "Stages of a search: embed, index, total. Route is none for a search by vector.",
+            ["stage", "route"],
+            buckets=_INDEX_BUCKETS,
+            registry=registry,
+        )
+        self.routes = Counter(
+            "solomon_route_total",
+            "Queries by route and by who decided.",
+            ["route", "decision"],
+            registry=registry,
+        )
+        self.confidence = Histogram(
+            "solomon_route_confidence",
+            "Probability of the route that the model chose itself.",
+            buckets=_CONFIDENCE_BUCKETS,
+            registry=registry,
+        )
+        self.augment_tokens = Histogram(
+            "solomon_augment_tokens",
+            "Tokens written for an augmented query.",
+            buckets=_TOKEN_BUCKETS,
+            registry=registry,
+        )
+        self.seconds_saved = Counter(
+            "solomon_augment_seconds_saved_total",
+            "Compute seconds that routing to /embed saved, at the moving cost of augmentation.",
+            registry=registry,
+        )
+        self.queue_depth = Gauge("solomon_queue_depth", "Items waiting for the model.", registry=registry)
+        self.queue_wait = Histogram(
+            "solomon_queue_wait_seconds",
+            "From an item's arrival in the queue to its prefill.",
+            buckets=_WAIT_BUCKETS,
+            registry=registry,
+        )
+        self.batch_size = Histogram(
+            "solomon_batch_size",
+            "Sequences in one forward pass.",
+            ["phase"],
+            buckets=_BATCH_BUCKETS,
+            registry=registry,
+        )
+        self.rejected = Counter(
+            "solomon_rejected_total", "Calls refused, by the problem's kind.", ["reason"], registry=registry
+        )
+        self._lock = threading.Lock()
+        self._augmented_seconds = MovingMean()
+        self._embedded_seconds = MovingMean()
+
+    # What the engine's thread reports (model.types.EngineObserver).
+
+    def on_step(self, phase: str, batch_size: int, seconds: float) -> None:
+        """One forward pass ended; `phase` is prefill or decode."""
+        self.batch_size.labels(phase).observe(batch_size)
+
+    def on_admitted(self, queue_seconds: float) -> None:
+        """A request left the queue."""
+        self.queue_wait.observe(queue_seconds)
+
+    # What the service reports.
+
+    def on_embedding(self, embedding: Embedding, input_type: InputType, seconds: float) -> None:
+        """An item is finished, `seconds` after it was taken."""
+        route = embedding.route or Route.EMBED
+        decision = embedding.decision or FORCED
+        self.embed_latency.labels(input_type.value, route.value, decision).observe(seconds)
+        if embedding.route is None:
+            return
+        self.routes.labels(route.value, decision).inc()
+        if decision == AUTO and embedding.confidence is not None:
+            self.confidence.observe(embedding.confidence)
+        if route is Route.AUGMENT:
+            self.augment_tokens.observe(embedding.augment_tokens)
+        self._count_saving(route, decision, embedding.compute_seconds)
+
+    def on_search(self, route: Route | None, embed: float, index: float, total: float) -> None:
+        """A search is answered; its stages in seconds."""
+        label = VECTOR_ROUTE if route is None else route.value
+        for stage, seconds in (("embed", embed), ("index", index), ("total", total)):
+            if stage != "embed" or route is not None:
+                self.search_latency.labels(stage, label).observe(seconds)
+
+    def on_rejected(self, reason: str) -> None:
+        """A call was refused; `reason` is the problem's slug."""
+        self.rejected.labels(reason).inc()
+
+    def read_at_scrape(self, reader: Reader) -> None:
+        """Bind what is read at scrape time; called once, when the engine and the store are open."""
+        self.queue_depth.set_function(reader.queue_depth)
+        self.registry.register(_Documents(reader.collections))
+
+    def render(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self.registry)
+
+    def _count_saving(self, route: Route, decision: str, seconds: float) -> None:
+        with self._lock:
+            mean = self._augmented_seconds if route is Route.AUGMENT else self._embedded_seconds
+            mean.add(seconds)
+            augmented, embedded = self._augmented_seconds.value, self._embedded_seconds.value
+        if route is Route.EMBED and decision == AUTO and augmented is not None and embedded is not None:
+            self.seconds_saved.inc(max(0.0, augmented - embedded))

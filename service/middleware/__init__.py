@@ -1,0 +1,1 @@
+"""ASGI layers around every call, outermost first as `service.app` stacks them."""

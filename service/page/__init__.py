@@ -1,0 +1,1 @@
+"""The web page: HTML, style and script, served as they are."""

@@ -1,0 +1,118 @@
+"""RFC 9457 problem documents: the catalogue of what can go wrong, and the exception that carries one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """One kind of problem; `uri` is stable, so that programs can tell kinds apart."""
+
+    slug: str
+    status: int
+    title: str
+
+    @property
+    def uri(self) -> str:
+        """The problem's `type` member, relative to the server."""
+        return f"/problems/{self.slug}"
+
+
+MALFORMED_BODY = ProblemType("malformed-body", 400, "The body is not valid JSON")
+BAD_REQUEST = ProblemType("bad-request", 400, "The request cannot be understood")
+UNAUTHENTICATED = ProblemType("unauthenticated", 401, "An API key is needed")
+NOT_FOUND = ProblemType("not-found", 404, "There is nothing at this address")
+UNKNOWN_COLLECTION = ProblemType("unknown-collection", 404, "No collection has that name")
+UNKNOWN_DOCUMENT = ProblemType("unknown-document", 404, "No document has that id")
+UNKNOWN_MODEL = ProblemType("unknown-model", 404, "No such model is served")
+METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "The address does not answer this method")
+OTHER_MODEL = ProblemType("other-model", 409, "The collection was made by another model")
+BODY_TOO_LARGE = ProblemType("body-too-large", 413, "The body is too large")
+IMAGE_TOO_LARGE = ProblemType("image-too-large", 413, "An image is too large")
+NOT_AN_IMAGE = ProblemType("not-an-image", 415, "What was given as an image is not one")
+NOT_JSON = ProblemType("not-json", 415, "The body is not declared as JSON")
+INVALID_INPUT = ProblemType("invalid-input", 422, "The input is not valid")
+TOO_LONG = ProblemType("too-long", 422, "A text is too long")
+QUEUE_FULL = ProblemType("queue-full", 429, "The server is busy")
+INTERNAL = ProblemType("internal", 500, "The server failed")
+NOT_READY = ProblemType("not-ready", 503, "The server is not ready")
+DEADLINE = ProblemType("deadline-exceeded", 504, "The answer was not ready in time")
+STORAGE = ProblemType("storage-refused", 507, "The disk refused the write")
+
+CATALOGUE: Mapping[str, ProblemType] = {
+    kind.slug: kind for kind in tuple(globals().values()) if isinstance(kind, ProblemType)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One field at fault: its path in the request ("input[3].image"), what is wrong, how to mend it."""
+
+    field: str
+    message: str
+    mend: str | None = None
+
+    def as_dict(self) -> dict[str, str]:
+        """The error's JSON members; `mend` only where there is one."""
+        members = {"field": self.field, "message": self.message}
+        if self.mend is not None:
+            members["mend"] = self.mend
+        return members
+
+
+@dataclass(eq=False)
+class Problem(Exception):
+    """Raised anywhere below the routers; the error handlers turn it into a document.
+
+    `headers` go out with it (Retry-After, WWW-Authenticate). `detail` is for a person to read.
+    """
+
+    kind: ProblemType
+    detail: str
+    errors: Sequence[FieldError] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.detail
+
+    def document(self) -> dict[str, Any]:
+        """The RFC 9457 members of this problem."""
+        members: dict[str, Any] = {
+            "type": self.kind.uri,
+            "title": self.kind.title,
+            "status": self.kind.status,
+            "detail": self.detail,
+        }
+        if self.errors:
+            members["errors"] = [error.as_dict() for error in self.errors]
+        return members
+
+    def openai_document(self) -> dict[str, Any]:
+        """The same problem in the error body that OpenAI's clients expect."""
+        return {
+            "error": {
+                "message": self.detail,
+                "type": _openai_type(self.kind.status),
+                "param": self.errors[0].field if self.errors else None,
+                "code": "model_not_found" if self.kind is UNKNOWN_MODEL else self.kind.slug.replace("-", "_"),
+            }
+        }
+
+
+def _openai_type(status: int) -> str:
+    if status in (401, 403):
+        return "authentication_error"
+    if status == 429:
+        return "rate_limit_error"
+    return "server_error" if status >= 500 else "invalid_request_error"
+
+
+def field_problem(kind: ProblemType, field: str, message: str, mend: str | None = None) -> Problem:
+    """A problem with a single field at fault; its detail names the field."""
+    detail = f"{field}: {message}" + (f" {mend}" if mend else "")
+    return Problem(kind, detail, (FieldError(field, message, mend),))

@@ -1,0 +1,94 @@
+"""`POST /embed`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Request
+
+from model.types import Embedding, EmbedOptions, InputType, Route
+from service.connection import while_connected
+from service.embedding import RequestItem
+from service.middleware.access_log import count
+from service.routers import examples
+from service.routers.dependencies import (
+    RuntimeDependency,
+    ServicesDependency,
+    check_item_count,
+    documented,
+    query_deadline,
+)
+from service.schemas.embed import EmbeddingBody, EmbedRequest, EmbedResponse, EmbedUsage
+from service.schemas.items import as_items
+from service.vectors import check_dimensions, encode, shorten
+
+router = APIRouter(tags=["embed"])
+
+
+def options_of(body: EmbedRequest) -> EmbedOptions:
+    """The engine's options as the body states them."""
+    return EmbedOptions(
+        input_type=body.input_type,
+        instruction=body.instruction,
+        route=body.route,
+        augment_threshold=body.augment_threshold,
+        max_augment_tokens=body.max_augment_tokens,
+        truncate=body.truncate,
+        priority=0 if body.input_type is InputType.QUERY else 1,
+    )
+
+
+def log_embeddings(request: Request, embeddings: Sequence[Embedding]) -> None:
+    """Note in the access log how many items came and what became of them."""
+    augmented = sum(embedding.route is Route.AUGMENT for embedding in embeddings)
+    compute = max((embedding.compute_seconds for embedding in embeddings), default=0.0)
+    count(request.scope, items=len(embeddings), augmented=augmented, compute_ms=round(compute * 1000))
+
+
+@router.post("/embed", summary="Embed items", responses=documented(embeds=True))
+async def embed(
+    request: Request,
+    runtime: RuntimeDependency,
+    services: ServicesDependency,
+    body: Annotated[EmbedRequest, Body(openapi_examples=examples.EMBED)],
+) -> EmbedResponse:
+    """Embed up to 256 items: strings, images, or both together.
+
+    All items are embedded or none is: the first one that cannot be ends the call, and the problem
+    names it.
+    """
+    started = time.perf_counter()
+    items, addresses = as_items(body.input)
+    check_item_count(runtime, "input", len(items))
+    wanted = [
+        RequestItem(address, item.text, item.image) for item, address in zip(items, addresses, strict=True)
+    ]
+    info = services.backend.embedder.info
+    # Refuse bad dimensions before the model works.
+    dimensions = check_dimensions(body.dimensions, info.dimensions)
+    work = services.embedding.embed(wanted, options_of(body), query_deadline(runtime))
+    embeddings = await while_connected(request, work)
+    log_embeddings(request, embeddings)
+    return EmbedResponse(
+        model=info.model,
+        dimensions=dimensions,
+        data=[
+            EmbeddingBody(
+                index=index,
+                embedding=encode(shorten(embedding.vector, dimensions), body.encoding_format),
+                route=embedding.route,
+                confidence=embedding.confidence,
+                augmentation=embedding.augmentation,
+                augment_tokens=embedding.augment_tokens,
+            )
+            for index, embedding in enumerate(embeddings)
+        ],
+        usage=EmbedUsage(
+            prompt_tokens=sum(embedding.prompt_tokens for embedding in embeddings),
+            image_tokens=sum(embedding.image_tokens for embedding in embeddings),
+            augment_tokens=sum(embedding.augment_tokens for embedding in embeddings),
+        ),
+        latency_ms=round((time.perf_counter() - started) * 1000, 3),
+    )

@@ -1,0 +1,90 @@
+"""Information, health and metrics."""
+
+from __future__ import annotations
+
+import anyio.to_thread
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from service import problems
+from service.problems import CATALOGUE, Problem
+from service.routers.dependencies import RuntimeDependency, ServicesDependency, documented
+from service.schemas.operations import (
+    HealthResponse,
+    InfoResponse,
+    LimitsBody,
+    ModelBody,
+    ProblemTypeBody,
+    ReadyResponse,
+)
+from service.schemas.search import MAX_K
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/info", summary="What is served", responses=documented())
+async def info(request: Request, runtime: RuntimeDependency, services: ServicesDependency) -> InfoResponse:
+    """Checkpoint, dimensions, limits and threshold."""
+    from model.images import ImageLimits  # brings torch along, which start-up loads in the background
+
+    image_limits = ImageLimits()
+    model = services.backend.embedder.info
+    settings = runtime.settings
+    return InfoResponse(
+        version=request.app.version,
+        model=ModelBody(
+            name=model.model,
+            base_model=model.base_model,
+            base_revision=model.base_revision,
+            checkpoint_sha256=model.checkpoint_sha256,
+            pooling=model.pooling,
+            device=model.device,
+            dtype=model.dtype,
+        ),
+        dimensions=model.dimensions,
+        augment_threshold=model.augment_threshold,
+        limits=LimitsBody(
+            max_items=settings.max_items,
+            max_prompt_tokens=model.max_prompt_tokens,
+            max_augment_tokens=model.max_augment_tokens,
+            max_body_bytes=settings.max_body_bytes,
+            max_image_bytes=settings.max_image_bytes,
+            max_image_pixels=image_limits.max_pixels,
+            max_image_side=image_limits.max_side,
+            max_queue=settings.max_queue,
+            max_k=MAX_K,
+            request_timeout_seconds=settings.request_timeout_seconds,
+            image_url_hosts=list(settings.image_url_hosts),
+        ),
+    )
+
+
+@router.get("/healthz", summary="Liveness")
+async def healthz(runtime: RuntimeDependency) -> HealthResponse:
+    """200 while the process can serve or is still starting; 503 when only a restart helps."""
+    if not runtime.healthy:
+        raise Problem(problems.NOT_READY, "The model has stopped; restart the server.")
+    return HealthResponse()
+
+
+@router.get("/readyz", summary="Readiness", responses={503: documented()[503]})
+async def readyz(services: ServicesDependency) -> ReadyResponse:
+    """200 once the model is loaded and the index has caught up."""
+    return ReadyResponse()
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+async def metrics(runtime: RuntimeDependency) -> Response:
+    """Counters and latencies in Prometheus' text format."""
+    body = await anyio.to_thread.run_sync(runtime.metrics.render)
+    return Response(body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+@router.get("/problems/{slug}", summary="A kind of problem")
+async def problem_type(slug: str) -> ProblemTypeBody:
+    """What the `type` of a problem document points at."""
+    kind = CATALOGUE.get(slug)
+    if kind is None:
+        listed = ", ".join(CATALOGUE)
+        raise Problem(problems.NOT_FOUND, f"No problem is called that; there are {listed}.")
+    return ProblemTypeBody(type=kind.uri, title=kind.title, status=kind.status)

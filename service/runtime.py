@@ -1,0 +1,184 @@
+"""The state of one application: what is loaded, how far loading has come, and the services on top.
+
+The application answers health from its first moment, while the backend (engine and store) opens in a
+thread of its own; every other call is told 503 until then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import anyio
+import structlog
+
+from index.types import CollectionInfo, StoreError, VectorStore
+from model.types import Embedder, EngineObserver
+from service import problems
+from service.embedding import EmbeddingService
+from service.image_urls import ImageFetcher
+from service.images import ImageResolver
+from service.ingestion import IngestionService
+from service.mapping import retry_after
+from service.metrics import Metrics
+from service.problems import Problem
+from service.searching import SearchService
+from service.settings import Settings
+
+STORE_THREADS = 8
+_log = structlog.get_logger("solomon.runtime")
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What the service stands on; it is closed with the application."""
+
+    embedder: Embedder
+    store: VectorStore
+
+    def close(self) -> None:
+        """Stop the engine, then write the store's snapshots and release its folder."""
+        try:
+            self.embedder.close()
+        finally:
+            self.store.close()
+
+
+class Opening(Protocol):
+    """What a loader is given: whom to tell, and whether to give up."""
+
+    @property
+    def observer(self) -> EngineObserver:
+        """Receives the engine's events."""
+
+    def describe(self, stage: str) -> None:
+        """Say what is being done ("loading the model"); readiness repeats it."""
+
+    def check_stopping(self) -> None:
+        """Raise `OpeningStopped` if the server shuts down meanwhile."""
+
+
+class OpeningStopped(Exception):
+    """The server was told to stop before it was ready."""
+
+
+OpenBackend = Callable[[Opening], Backend]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What handlers call once the backend is open."""
+
+    backend: Backend
+    embedding: EmbeddingService
+    search: SearchService
+    ingestion: IngestionService
+    store_threads: anyio.CapacityLimiter
+    opened_at: int  # Unix seconds
+
+
+class Runtime:
+    """Opens, holds and closes the backend of one application."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, fetcher: ImageFetcher | None = None) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.failure: Exception | None = None
+        self._fetcher = fetcher or ImageFetcher(
+            settings.image_url_hosts, settings.max_image_bytes, settings.image_url_timeout_seconds
+        )
+        self._services: Services | None = None
+        self._stage = "starting"
+        self._stopping = threading.Event()
+
+    @property
+    def observer(self) -> EngineObserver:
+        """The metrics, which watch the engine."""
+        return self.metrics
+
+    def describe(self, stage: str) -> None:
+        """Say what is being done; called by the loader's thread."""
+        self._stage = stage
+        _log.info("opening", stage=stage)
+
+    def check_stopping(self) -> None:
+        """Raise `OpeningStopped` if the server shuts down meanwhile."""
+        if self._stopping.is_set():
+            raise OpeningStopped
+
+    @property
+    def services(self) -> Services:
+        """The open services. Raises a `Problem` (503) that says how far loading has come."""
+        if self._services is None:
+            reason = "Starting failed; the log says why" if self.failure else f"The server is {self._stage}"
+            raise Problem(problems.NOT_READY, f"{reason}. Try again later.", headers=retry_after(2))
+        if not self._services.backend.embedder.alive:
+            raise Problem(problems.NOT_READY, "The model has stopped.", headers=retry_after(5))
+        return self._services
+
+    @property
+    def healthy(self) -> bool:
+        """Whether a restart would not help: still opening, or open with a live engine."""
+        return self.failure is None and (self._services is None or self._services.backend.embedder.alive)
+
+    async def open(self, open_backend: OpenBackend) -> None:
+        """Open the backend in a thread and build the services; a failure is kept in `failure`."""
+        started = time.perf_counter()
+        try:
+            backend = await asyncio.to_thread(open_backend, self)
+        except OpeningStopped:
+            return
+        except Exception as error:
+            self.failure = error
+            _log.error("opening failed", error=str(error), kind=type(error).__name__)
+            raise
+        self._services = self._build(backend)
+        self.metrics.read_at_scrape(_ScrapeReader(backend))
+        _log.info("ready", seconds=round(time.perf_counter() - started, 2), model=backend.embedder.info.model)
+
+    def stop_opening(self) -> None:
+        """Ask a loader that is still at work to give up."""
+        self._stopping.set()
+
+    async def close(self) -> None:
+        """Close what was opened."""
+        await self._fetcher.aclose()
+        services, self._services = self._services, None
+        self._stage = "stopping"
+        if services is not None:
+            await asyncio.to_thread(services.backend.close)
+
+    def _build(self, backend: Backend) -> Services:
+        threads = anyio.CapacityLimiter(STORE_THREADS)
+        images = ImageResolver(self._fetcher, self.settings.max_image_bytes)
+        embedding = EmbeddingService(backend.embedder, images, self.metrics)
+        return Services(
+            backend=backend,
+            embedding=embedding,
+            search=SearchService(backend.embedder, embedding, backend.store, self.metrics, threads),
+            ingestion=IngestionService(backend.embedder, embedding, backend.store, threads),
+            store_threads=threads,
+            opened_at=int(time.time()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _ScrapeReader:
+    """Reads the backend for a scrape; a store that cannot answer shows no collections."""
+
+    backend: Backend
+
+    def queue_depth(self) -> int:
+        """Items waiting for the model."""
+        return self.backend.embedder.queue_depth
+
+    def collections(self) -> Iterable[CollectionInfo]:
+        """Every collection and its count."""
+        try:
+            return self.backend.store.list()
+        except StoreError:
+            return []

@@ -1,0 +1,73 @@
+"""`POST /search`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field, JsonValue, model_validator
+
+from model.types import Route, RouteChoice
+from service.schemas.embed import RoutingBody
+from service.schemas.items import ItemInput
+
+from service.schemas.base import Body  # isort: skip
+
+MAX_K = 1000
+_ROUTING_FIELDS = ("route", "instruction", "augment_threshold", "max_augment_tokens")
+
+
+class SearchRequest(RoutingBody):
+    """A query (or a vector) and where to look."""
+
+    query: ItemInput | None = Field(None, description="A string or {text, image}.")
+    vector: Annotated[list[float], Field(min_length=1, max_length=65_536)] | None = Field(
+        None, description="A vector of the collection's dimensions, instead of a query."
+    )
+    collection: str = Field("default", min_length=1, description="The collection to search.")
+    k: int = Field(10, ge=1, le=MAX_K, description="How many results to return at most.")
+    filter: dict[str, Any] | None = Field(
+        None,
+        min_length=1,
+        description=(
+            'Metadata to match: `{"kind": "emoji"}` is equality, `{"year": {"gte": 2000}}` a range. '
+            "All conditions must hold."
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _query_or_vector(self) -> Self:
+        if (self.query is None) == (self.vector is None):
+            raise ValueError("Send exactly one of query and vector.")
+        if self.vector is not None:
+            for name in _ROUTING_FIELDS:
+                if name in self.model_fields_set and getattr(self, name) not in (None, RouteChoice.AUTO):
+                    raise ValueError(f"A vector is searched as it is: leave out {name}, or send a query.")
+        return self
+
+
+class ResultBody(Body):
+    """A document that was found."""
+
+    id: str
+    score: float = Field(description="Cosine similarity with the query, 1 at best.")
+    text: str | None
+    image_url: str | None = Field(description="Path of the document's image on this server.")
+    metadata: dict[str, JsonValue]
+
+
+class SearchLatency(Body):
+    """Milliseconds of each stage."""
+
+    embed: float = Field(description="Embedding the query; 0 for a search by vector.")
+    index: float = Field(description="Finding its neighbours.")
+    total: float = Field(description="The whole call.")
+
+
+class SearchResponse(Body):
+    """The neighbours, best first, and how the query was embedded."""
+
+    results: list[ResultBody]
+    route: Route | None = Field(description="The route that was taken; null for a search by vector.")
+    confidence: float | None
+    augmentation: str | None
+    latency_ms: SearchLatency

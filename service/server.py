@@ -1,0 +1,43 @@
+"""Runs the application under uvicorn until it is told to stop, or fails to open."""
+
+from __future__ import annotations
+
+import uvicorn
+
+from service.app import create_app
+from service.runtime import Runtime
+from service.settings import Settings
+from service.startup import BackendOpener
+
+_GRACE_SECONDS = 30  # how long calls in flight may take to finish when the server stops
+
+
+class Server:
+    """Uvicorn around one application. SIGINT and SIGTERM finish what is in flight and close the store."""
+
+    def __init__(self, settings: Settings) -> None:
+        app = create_app(settings, BackendOpener(settings), on_failure=self._stop)
+        self._runtime: Runtime = app.state.runtime
+        config = uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            access_log=False,  # service.middleware.access_log writes it
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+        self._server = uvicorn.Server(config)
+
+    def run(self) -> Exception | None:
+        """Serve; returns why the backend could not be opened, None after an ordinary stop."""
+        self._server.run()
+        return self._runtime.failure
+
+    def _stop(self) -> None:
+        self._server.should_exit = True
+
+
+def run_server(settings: Settings) -> Exception | None:
+    """Serve until stopped; returns why the backend could not be opened, None after an ordinary stop."""
+    return Server(settings).run()

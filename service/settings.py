@@ -1,0 +1,128 @@
+"""Every setting of the server: its `SOLOMON_…` environment variable, its default and its check."""
+
+from __future__ import annotations
+
+import ipaddress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from platformdirs import user_data_path
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+DEFAULT_CHECKPOINT = "solomon-mini"
+
+
+def default_checkpoint() -> Path:
+    """The checkpoint folder that is committed beside the model package."""
+    spec = find_spec("model")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("The package 'model' is not installed; run `make setup`.")
+    return Path(spec.origin).parent / "checkpoints" / DEFAULT_CHECKPOINT
+
+
+def default_data_dir() -> Path:
+    """Where this platform keeps an application's data (Linux: ~/.local/share/solomon)."""
+    return user_data_path("solomon", appauthor=False)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address that is bound to `host`."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _split_commas(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _lower_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    for host in hosts:
+        if "/" in host or ":" in host or "*" in host:
+            raise ValueError(f"{host!r} is not a bare host name such as images.example.org")
+    return tuple(host.lower().rstrip(".") for host in hosts)
+
+
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_commas)]
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas), AfterValidator(_lower_hosts)]
+
+
+class Settings(BaseSettings):
+    """What an operator can set, each as `SOLOMON_<NAME>` in the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SOLOMON_", extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    allow_open: bool = Field(
+        False, description="Serve an address that other machines can reach although no API key is set."
+    )
+    api_keys: Secrets = Field((), description="Comma-separated API keys; every call but health needs one.")
+
+    data_dir: Path = Field(
+        default_factory=default_data_dir, description="Folder of the collections; one server at a time."
+    )
+    checkpoint: Path = Field(
+        default_factory=default_checkpoint, description="Folder of a Solomon checkpoint (holds solomon.json)."
+    )
+    model: str | None = Field(
+        None, description="Hub id or local folder of a Qwen2-VL model, served in place of the checkpoint."
+    )
+    device: str | None = Field(
+        None, description="Torch device ('cpu', 'cuda', 'cuda:1'); unset: the best one."
+    )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="Weights' precision.")
+    threads: int | None = Field(None, ge=1, description="CPU threads of the model; unset: torch's choice.")
+    augment_threshold: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="P(/augment) from which a query is augmented; unset: the checkpoint's own.",
+    )
+    max_batch_size: int | None = Field(None, ge=1, description="Most sequences in one forward pass.")
+
+    max_items: int = Field(256, ge=1, le=4096, description="Most items of one call.")
+    max_queue: int = Field(
+        1024, ge=1, description="Most items waiting for the model; beyond it calls get 429."
+    )
+    max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body.")
+    max_image_bytes: int = Field(20 * 2**20, ge=1024, le=20 * 2**20, description="Largest encoded image.")
+    request_timeout_seconds: float = Field(60.0, gt=0, description="Deadline of a query.")
+    ingest_timeout_seconds: float = Field(600.0, gt=0, description="Deadline of a call that adds documents.")
+
+    image_url_hosts: Hosts = Field(
+        (), description="Comma-separated hosts from which https image URLs may be fetched; none by default."
+    )
+    image_url_timeout_seconds: float = Field(10.0, gt=0, description="Deadline of one image download.")
+
+    demo: bool = Field(True, description="Index the demo corpus into 'default' on the first start.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
+    log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text.")
+
+    @model_validator(mode="after")
+    def _check_exposure(self) -> Self:
+        if not is_loopback(self.host) and not self.api_keys and not self.allow_open:
+            raise ValueError(
+                f"host {self.host} can be reached by other machines and no API key is set: set "
+                "SOLOMON_API_KEYS, listen on 127.0.0.1, or set SOLOMON_ALLOW_OPEN=true "
+                "if something in front checks callers"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_queue(self) -> Self:
+        if self.max_queue < self.max_items:
+            raise ValueError(
+                f"max_queue ({self.max_queue}) is below max_items ({self.max_items}), so a full call could "
+                "never be accepted: raise SOLOMON_MAX_QUEUE or lower SOLOMON_MAX_ITEMS"
+            )
+        return self

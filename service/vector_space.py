@@ -1,0 +1,25 @@
+"""Which model a collection's vectors belong to: vectors of different models must never be compared."""
+
+from __future__ import annotations
+
+from index.types import CollectionInfo
+from model.types import EngineInfo
+from service import problems
+from service.problems import Problem
+
+
+def vector_space(info: EngineInfo) -> str:
+    """The name that is stored with a collection: the model's, and the checkpoint's hash in short."""
+    return f"{info.model}@{info.checkpoint_sha256[:12]}"
+
+
+def check_same_space(collection: CollectionInfo, info: EngineInfo) -> None:
+    """Raise a `Problem` (409) if the collection was made by another model than the one served."""
+    if collection.model == vector_space(info) and collection.dimensions == info.dimensions:
+        return
+    raise Problem(
+        problems.OTHER_MODEL,
+        f"Collection {collection.name!r} was made by {collection.model}, and this server has "
+        f"{vector_space(info)}; their vectors cannot be compared. Serve the checkpoint that made it, or drop "
+        f"the collection (DELETE /collections/{collection.name}) and add its documents again.",
+    )

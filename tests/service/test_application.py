@@ -1,0 +1,197 @@
+"""What surrounds every call: readiness, keys, ids, limits, headers, unknown routes, unexpected failures."""
+
+import json
+import threading
+
+import pytest
+import structlog
+from starlette.testclient import TestClient
+
+from service.app import create_app
+from service.startup import BackendOpener
+from tests.service.conftest import wait_until_ready
+from tests.service.problems import problem
+
+
+def test_health_is_answered_while_the_backend_opens(make_settings, open_backend):
+    settings = make_settings()
+    release = threading.Event()
+    inner = open_backend(settings)
+
+    def slow(opening):
+        opening.describe("loading the model")
+        release.wait(60)
+        return inner(opening)
+
+    with TestClient(create_app(settings, slow)) as client:
+        assert client.get("/healthz").json() == {"status": "ok"}
+        assert client.get("/metrics").status_code == 200
+        for response in (
+            client.get("/readyz"),
+            client.post("/embed", json={"input": "x"}),
+            client.get("/info"),
+        ):
+            problem(response, 503, "not-ready")
+            assert response.headers["retry-after"]
+        release.set()
+        wait_until_ready(client)
+        assert client.post("/embed", json={"input": "x"}).status_code == 200
+
+
+def test_a_backend_that_cannot_open_is_told_and_stops_the_server(make_settings):
+    stopped = threading.Event()
+
+    def broken(opening):
+        raise RuntimeError("secret detail")
+
+    with TestClient(create_app(make_settings(), broken, on_failure=stopped.set)) as client:
+        assert stopped.wait(30)
+        body = problem(client.get("/healthz"), 503, "not-ready")
+        assert "secret" not in json.dumps(body)
+
+
+def test_a_missing_checkpoint_fails_with_what_to_do_and_releases_the_data(make_settings, tmp_path):
+    settings = make_settings(checkpoint=tmp_path / "nowhere")
+    app = create_app(settings, BackendOpener(settings))
+    with TestClient(app):
+        pass
+    assert "nowhere" in str(app.state.runtime.failure)
+
+
+def test_a_dead_engine_fails_health(client):
+    client.app.state.runtime.services.backend.embedder.close()
+    problem(client.get("/healthz"), 503, "not-ready")
+    problem(client.get("/readyz"), 503, "not-ready")
+    problem(client.post("/embed", json={"input": "x"}), 503, "not-ready")
+
+
+def test_keys_guard_everything_but_health(serve):
+    with serve(api_keys="first-key, second-key") as client:
+        # The readiness wait itself went without a key.
+        assert client.get("/healthz").status_code == 200
+        for method, path in [
+            ("GET", "/"),
+            ("GET", "/docs"),
+            ("GET", "/openapi.json"),
+            ("GET", "/metrics"),
+            ("GET", "/info"),
+            ("GET", "/collections"),
+            ("POST", "/embed"),
+            ("POST", "/search"),
+            ("GET", "/nowhere"),
+        ]:
+            response = client.request(method, path)
+            problem(response, 401, "unauthenticated")
+            assert response.headers["www-authenticate"] == "Bearer"
+        for headers in (
+            {"Authorization": "Bearer first-key"},
+            {"Authorization": "bearer second-key"},
+            {"X-API-Key": "second-key"},
+        ):
+            assert client.get("/info", headers=headers).status_code == 200
+        for headers in (
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": "Basic first-key"},
+            {"X-API-Key": ""},
+            {"X-API-Key": "first-key, second-key"},
+        ):
+            problem(client.get("/info", headers=headers), 401, "unauthenticated")
+        refused = client.get("/v1/models")
+        assert (refused.status_code, refused.json()["error"]["type"]) == (401, "authentication_error")
+
+
+def test_request_ids_are_echoed_or_made(client):
+    assert (
+        client.get("/healthz", headers={"X-Request-ID": "abc-1.2_3"}).headers["x-request-id"] == "abc-1.2_3"
+    )
+    for bad in ("a" * 65, "sp ace", "new%0aline;"):
+        made = client.get("/healthz", headers={"X-Request-ID": bad}).headers["x-request-id"]
+        assert made != bad
+        assert len(made) == 32
+
+
+def test_the_log_names_route_and_counts_but_no_content(client):
+    with structlog.testing.capture_logs() as lines:
+        client.put("/collections/private-name")
+        client.post("/embed", json={"input": ["private words", "two"], "route": "embed"})
+    calls = [line for line in lines if line["event"] == "call"]
+    assert [line["route"] for line in calls] == ["/collections/{name}", "/embed"]
+    assert (calls[1]["status"], calls[1]["items"]) == (200, 2)
+    assert "private" not in json.dumps(calls)
+
+
+def test_a_declared_body_over_the_limit_is_refused_unread(serve):
+    with serve(max_body_bytes=10_000) as client:
+        body = json.dumps({"input": "x" * 20_000}).encode()
+        headers = {"content-type": "application/json"}
+        problem(client.post("/embed", content=body, headers=headers), 413, "body-too-large")
+
+
+def test_a_streamed_body_over_the_limit_is_cut_off(serve):
+    sent = 0
+
+    def hundred_megabytes():
+        nonlocal sent
+        yield b'{"input": "'
+        for _ in range(1600):
+            sent += 65536
+            yield b"x" * 65536
+
+    with serve(max_body_bytes=1_000_000) as client:
+        headers = {"content-type": "application/json"}
+        response = client.post("/embed", content=hundred_megabytes(), headers=headers)
+        problem(response, 413, "body-too-large")
+        assert client.get("/readyz").status_code == 200
+
+
+def test_unknown_routes_and_methods_are_problems(client):
+    problem(client.get("/nowhere"), 404, "not-found")
+    response = client.get("/embed")
+    assert "POST" in problem(response, 405, "method-not-allowed")["detail"]
+    assert response.headers["allow"] == "POST"
+    body = client.get("/v1/nowhere").json()
+    assert body["error"]["code"] == "not_found"
+
+
+def test_problem_types_lead_somewhere(client):
+    kind = client.post("/search", json={"query": "x", "k": 0}).json()["type"]
+    assert client.get(kind).json() == {"type": kind, "title": "The input is not valid", "status": 422}
+    problem(client.get("/problems/nothing"), 404, "not-found")
+
+
+def test_an_unexpected_failure_tells_nothing_of_the_inside(client, monkeypatch):
+    store = client.app.state.runtime.services.backend.store
+
+    def broken():
+        raise ZeroDivisionError("inner secret")
+
+    monkeypatch.setattr(store, "list", broken)
+    response = client.get("/collections")
+    body = problem(response, 500, "internal")
+    assert "secret" not in json.dumps(body)
+    assert response.headers["x-request-id"]
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/page/page.js", "/page/page.css", "/docs/docs.js"])
+def test_pages_load_only_from_here(client, path):
+    response = client.get(path)
+    assert response.status_code == 200
+    policy = response.headers["content-security-policy"]
+    assert policy.startswith("default-src 'self'")
+    assert "//" not in response.text.replace("// ", "")
+
+
+def test_docs_have_their_assets(client):
+    for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"):
+        assert client.get(f"/docs/assets/{name}").status_code == 200
+        assert f"/docs/assets/{name}" in client.get("/docs").text
+
+
+def test_info(client):
+    body = client.get("/info").json()
+    assert body["model"]["name"] == "tiny"
+    assert body["dimensions"] == 64
+    assert 0 <= body["augment_threshold"] <= 1
+    assert body["limits"]["max_items"] == 256
+    assert body["limits"]["max_prompt_tokens"] == 160

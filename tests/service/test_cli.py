@@ -1,0 +1,146 @@
+"""The command line against a real server on a real socket."""
+
+import json
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+import service.cli.plugins
+from service.app import create_app
+from service.cli import app
+from tests.service.images import encoded
+from tests.service.test_openai import listening
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def url(make_settings, open_backend):
+    settings = make_settings()
+    with listening(create_app(settings, open_backend(settings))) as url:
+        yield url
+
+
+@pytest.fixture
+def guarded(make_settings, open_backend, tmp_path):
+    settings = make_settings(api_keys="k1", data_dir=tmp_path / "guarded")
+    with listening(create_app(settings, open_backend(settings))) as url:
+        yield url
+
+
+def run(*arguments, code=0):
+    result = runner.invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["serve"],
+        ["embed"],
+        ["search"],
+        ["index"],
+        ["index", "add"],
+        ["index", "list"],
+        ["index", "drop"],
+        ["checkpoint"],
+        ["checkpoint", "show"],
+        ["checkpoint", "verify"],
+        ["checkpoint", "base"],
+    ],
+)
+def test_every_command_has_help(words):
+    assert "Usage" in run(*words, "--help").output
+
+
+def test_embed_and_search(url, tmp_path):
+    answer = json.loads(run("embed", "a question", "--json", "--url", url).stdout)
+    assert len(answer["data"][0]["embedding"]) == 64
+    picture = tmp_path / "a.png"
+    picture.write_bytes(encoded())
+    assert "tiny" in run("embed", "--image", picture, "--route", "embed", "--url", url).stdout
+    run("index", "add", picture, "--url", url)
+    found = json.loads(run("search", "red", "-k", 1, "--json", "--url", url).stdout)
+    assert found["results"][0]["id"] == picture.as_posix()
+    table = run("search", "--image", picture, "--url", url).stdout
+    assert "a.png" in re.sub(r"\s", "", table)
+
+
+def test_index_add_reports_bad_items_and_keeps_the_good(url, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "good.png").write_bytes(encoded())
+    (folder / "bad.jpg").write_text("this is no picture")
+    (folder / "notes.txt").write_text("passed over")
+    rows = tmp_path / "rows.jsonl"
+    lines = [
+        '{"id": "one", "text": "first", "metadata": {"n": 1}}',
+        "not json",
+        '{"id": "two", "image": "photos/good.png"}',
+        '{"id": "three"}',
+        '{"id": "four", "text": "x", "colour": 1}',
+        '{"id": "five", "image": "photos/nowhere.png"}',
+        "",
+        '{"id": "one", "text": "again"}',
+    ]
+    rows.write_text("\n".join(lines))
+    result = run("index", "add", folder, rows, "-c", "mine", "--json", "--url", url, code=1)
+    outcome = json.loads(result.stdout)
+    assert outcome["added"] == 3
+    failed = {failure["source"].removeprefix(str(tmp_path)) for failure in outcome["failures"]}
+    bad_rows = {f"/rows.jsonl:{number}:" for number in (2, 4, 5, 6, 8)}
+    assert failed == {"/photos/bad.jpg:", *bad_rows}
+    assert all(failure["reason"] for failure in outcome["failures"])
+    listed = json.loads(run("index", "list", "--json", "--url", url).stdout)["collections"]
+    assert {entry["name"]: entry["count"] for entry in listed} == {"default": 0, "mine": 3}
+    assert "mine" in run("index", "list", "--url", url).stdout
+    text = run("index", "add", folder / "bad.jpg", "-c", "mine", "--url", url, code=1)
+    assert "bad.jpg: image:" in text.output
+    run("index", "drop", "mine", "--yes", "--url", url)
+    run("index", "drop", "mine", "--yes", "--url", url, code=1)
+
+
+def test_more_documents_than_a_batch(url, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("\n".join(json.dumps({"id": str(n), "text": f"row {n}"}) for n in range(70)))
+    assert json.loads(run("index", "add", rows, "--json", "--url", url).stdout)["added"] == 70
+
+
+def test_exit_codes(url, guarded, tmp_path, monkeypatch):
+    run("embed", "--url", url, code=2)
+    run("embed", "x", "--route", "maybe", "--url", url, code=2)
+    run("search", "x", "--filter", "{", "--url", url, code=2)
+    run("search", "x", "-k", 0, "--url", url, code=2)
+    run("search", "x", "-c", "nowhere", "--url", url, code=1)
+    run("index", "add", tmp_path / "nowhere.png", "--url", url, code=2)
+    run("index", "list", "--url", "http://127.0.0.1:9", code=3)
+    run("index", "list", "--url", guarded, code=4)
+    monkeypatch.setenv("SOLOMON_API_KEY", "k1")
+    run("index", "list", "--url", guarded)
+
+
+def test_serve_refuses_an_open_address_and_a_missing_checkpoint(tmp_path):
+    refused = run("serve", "--host", "0.0.0.0", code=2)
+    assert "SOLOMON_API_KEYS" in refused.output
+    assert "port (SOLOMON_PORT)" in run("serve", "--port", 99999, code=2).output
+
+
+def test_checkpoint_commands_name_what_is_missing(tmp_path):
+    for command in ("show", "verify"):
+        assert str(tmp_path.name) in run("checkpoint", command, tmp_path, code=1).output.replace("\n", "")
+
+
+def test_a_plugin_whose_extra_is_not_installed_says_how_to_install_it(capsys):
+    class Entry:
+        name = "train"
+
+        def load(self):
+            raise ModuleNotFoundError("No module named 'accelerate'", name="accelerate")
+
+    with pytest.raises(service.cli.plugins.typer.Exit) as ended:
+        service.cli.plugins.run_plugin(Entry(), [])
+    assert ended.value.exit_code == 1
+    assert "solomon-embed[train]" in capsys.readouterr().err

@@ -1,0 +1,59 @@
+"""Many clients at once: every call is answered, and only a full queue turns any away."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+
+from service.app import create_app
+from tests.service.images import data_uri, encoded
+from tests.service.test_openai import listening
+
+IMAGE = data_uri(encoded())
+CALLS = [
+    ("/embed", {"input": "a", "route": "embed"}),
+    ("/embed", {"input": "b", "route": "augment"}),
+    ("/embed", {"input": [{"image": IMAGE}, "c", {"text": "d", "image": IMAGE}]}),
+    ("/search", {"query": "a", "k": 3}),
+    ("/collections/default/documents", {"documents": [{"id": "same", "text": "e"}, {"image": IMAGE}]}),
+    ("/embed", {"input": ["good", {"image": "data:image/png;base64,AAAA"}]}),
+]
+
+
+def test_mixed_calls_from_many_clients(make_settings, open_backend):
+    settings = make_settings()
+    app = create_app(settings, open_backend(settings))
+    with listening(app) as url, httpx.Client(base_url=url, timeout=120) as http:
+        alone = http.post("/embed", json=CALLS[0][1]).json()["data"][0]["embedding"]
+
+        def call(number):
+            path, body = CALLS[number % len(CALLS)]
+            return number % len(CALLS), http.post(path, json=body)
+
+        with ThreadPoolExecutor(32) as clients:
+            answers = list(clients.map(call, range(180)))
+        statuses = {
+            kind: Counter(r.status_code for k, r in answers if k == kind) for kind in range(len(CALLS))
+        }
+        assert [set(counter) for counter in statuses.values()] == [{200}, {200}, {200}, {200}, {201}, {415}]
+        for kind, response in answers:
+            if kind == 0:
+                together = response.json()["data"][0]["embedding"]
+                np.testing.assert_allclose(together, alone, atol=1e-4)
+        assert http.get("/collections/default").json()["count"] == 1 + 30
+
+
+def test_a_small_queue_refuses_some_and_breaks_none(make_settings, open_backend):
+    settings = make_settings()
+    app = create_app(settings, open_backend(settings, max_queue=2, max_batch_size=1))
+    with (
+        listening(app) as url,
+        httpx.Client(base_url=url, timeout=120) as http,
+        ThreadPoolExecutor(32) as clients,
+    ):
+        body = {"input": ["x", "y"], "route": "augment"}
+        answers = list(clients.map(lambda _: http.post("/embed", json=body), range(96)))
+        assert {answer.status_code for answer in answers} <= {200, 429}
+        assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 429)
+        assert app.state.runtime.services.backend.embedder.queue_depth == 0

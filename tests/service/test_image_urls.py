@@ -1,0 +1,180 @@
+import asyncio
+
+import httpx
+import pytest
+
+from model.errors import ImageTooLarge, InputError
+from service.image_urls import ImageFetcher, is_public, resolve_host
+from tests.service.images import encoded
+from tests.service.problems import fields, problem
+
+PUBLIC = "93.184.215.14"
+PICTURE = encoded()
+
+
+def fetcher(handler, addresses=(PUBLIC,), hosts=("img.example.org",), **changes):
+    async def resolve(host):
+        found = addresses[host] if isinstance(addresses, dict) else addresses
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    options = {"max_bytes": 10_000, "timeout_seconds": 5.0, **changes}
+    return ImageFetcher(hosts, resolve=resolve, transport=httpx.MockTransport(handler), **options)
+
+
+def fetch(target, url="https://img.example.org/a.png"):
+    async def run():
+        try:
+            return await target.fetch(url)
+        finally:
+            await target.aclose()
+
+    return asyncio.run(run())
+
+
+def refused(target, url="https://img.example.org/a.png"):
+    with pytest.raises(InputError) as caught:
+        fetch(target, url)
+    assert caught.value.field == "image"
+    return caught.value
+
+
+def never(request):
+    raise AssertionError("nothing may be asked of this host")
+
+
+def test_the_connection_goes_to_the_checked_address_under_the_hosts_name():
+    def handler(request):
+        assert request.url.host == PUBLIC
+        assert request.headers["host"] == "img.example.org"
+        assert request.extensions["sni_hostname"] == "img.example.org"
+        assert "authorization" not in request.headers
+        return httpx.Response(200, stream=httpx.ByteStream(PICTURE))
+
+    assert fetch(fetcher(handler)) == PICTURE
+    assert fetch(fetcher(handler), "https://IMG.example.org./a.png") == PICTURE
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://img.example.org/a.png", "url_scheme"),
+        ("https://other.example.org/a.png", "url_host"),
+        ("https://img.example.org.evil.example/a.png", "url_host"),
+        ("https://127.0.0.1/a.png", "url_host"),
+        ("https://img.example.org:8443/a.png", "url"),
+        ("https://user:secret@img.example.org/a.png", "url"),
+        ("https://", "url_host"),
+        ("https://[::1", "url"),
+    ],
+)
+def test_urls_outside_the_rules_are_never_asked(url, reason):
+    assert refused(fetcher(never), url).reason == reason
+
+
+def test_no_host_is_allowed_by_default():
+    assert "SOLOMON_IMAGE_URL_HOSTS" in str(refused(fetcher(never, hosts=())))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.0.0.8",
+        "172.16.3.4",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "::1",
+        "fe80::1%eth0",
+        "fc00::1",
+        "::ffff:10.0.0.1",
+        "2002:7f00:1::",
+        "64:ff9b::a9fe:a9fe",
+        "224.0.0.1",
+        "nonsense",
+    ],
+)
+def test_private_addresses_are_refused(address):
+    assert not is_public(address)
+    assert refused(fetcher(never, addresses=(address,))).reason == "url_host"
+    assert refused(fetcher(never, addresses=(PUBLIC, address))).reason == "url_host"
+
+
+def test_public_addresses_are_public():
+    assert is_public(PUBLIC)
+    assert is_public("2606:2800:21f:cb07:6820:80da:af6b:8b2c")
+
+
+def test_hosts_without_an_address():
+    assert refused(fetcher(never, addresses=())).reason == "url_host"
+    assert refused(fetcher(never, addresses=OSError("no such host"))).reason == "url_host"
+
+
+def test_redirects_are_checked_again():
+    def handler(request):
+        if request.url.path == "/a.png":
+            return httpx.Response(302, headers={"location": "/b.png"})
+        if request.url.path == "/b.png":
+            return httpx.Response(307, headers={"location": "https://inside.example.org/c.png"})
+        raise AssertionError
+
+    addresses = {"img.example.org": (PUBLIC,), "inside.example.org": ("10.0.0.1",)}
+    hosts = ("img.example.org", "inside.example.org")
+    assert refused(fetcher(handler, addresses, hosts)).reason == "url_host"
+    assert refused(fetcher(handler, addresses)).reason == "url_host"
+
+
+def test_redirects_end():
+    asked = []
+
+    def handler(request):
+        asked.append(request.url.path)
+        return httpx.Response(302, headers={"location": f"/{len(asked)}"})
+
+    assert refused(fetcher(handler)).reason == "url_redirects"
+    assert len(asked) == 4
+
+
+def test_too_many_bytes_are_cut_off():
+    read = 0
+
+    class Endless(httpx.AsyncByteStream):
+        async def __aiter__(self):
+            nonlocal read
+            while True:
+                read += 1000
+                yield b"x" * 1000
+
+    target = fetcher(lambda request: httpx.Response(200, stream=Endless()))
+    with pytest.raises(ImageTooLarge):
+        fetch(target)
+    assert read <= 12_000
+
+
+def test_slow_and_failing_hosts():
+    async def hang(request):
+        await asyncio.sleep(3600)
+
+    assert refused(fetcher(hang, timeout_seconds=0.05)).reason == "url_timeout"
+
+    def broken(request):
+        raise httpx.ConnectError("refused")
+
+    assert refused(fetcher(broken)).reason == "url_failed"
+    assert refused(fetcher(lambda request: httpx.Response(404))).reason == "url_status"
+
+
+def test_the_systems_resolver_finds_loopback():
+    assert not any(is_public(address) for address in asyncio.run(resolve_host("localhost")))
+
+
+def test_a_request_may_name_an_image_by_url(serve):
+    target = fetcher(lambda request: httpx.Response(200, stream=httpx.ByteStream(PICTURE)))
+    with serve(fetcher=target) as client:
+        item = {"image": "https://img.example.org/a.png"}
+        assert client.post("/embed", json={"input": item, "route": "embed"}).status_code == 200
+        bad = {"input": ["x", {"image": "https://elsewhere.example/a.png"}]}
+        assert fields(problem(client.post("/embed", json=bad), 422, "invalid-input")) == ["input[1].image"]

@@ -1,0 +1,36 @@
+"""The OpenAPI document: every example in it is run against a real application."""
+
+import pytest
+
+from service.app import create_app
+from service.settings import Settings
+
+
+def _examples():
+    def never(opening):
+        raise AssertionError
+
+    document = create_app(Settings(), never).openapi()
+    for path, calls in document["paths"].items():
+        for method, call in calls.items():
+            content = call.get("requestBody", {}).get("content", {}).get("application/json", {})
+            for name, example in content.get("examples", {}).items():
+                yield pytest.param(method, path, example["value"], id=f"{method} {path} {name}")
+
+
+@pytest.mark.parametrize(("method", "path", "body"), list(_examples()))
+def test_every_example_works(client, method, path, body):
+    response = client.request(method, path.replace("{name}", "default"), json=body)
+    assert response.status_code in (200, 201), response.text
+
+
+def test_every_call_with_a_body_has_an_example_and_every_call_a_summary(client):
+    document = client.get("/openapi.json").json()
+    for path, calls in document["paths"].items():
+        for method, call in calls.items():
+            assert call["summary"], (method, path)
+            if "requestBody" in call:
+                assert call["requestBody"]["content"]["application/json"]["examples"], (method, path)
+            for status, response in call["responses"].items():
+                if status[0] in "45" and not path.startswith("/v1") and "ProblemBody" in str(response):
+                    assert list(response["content"]) == ["application/problem+json"], (path, status)
