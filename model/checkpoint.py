@@ -33,7 +33,7 @@ from model.smollm import Progress, file_sha256
 
 MANIFEST = "solomon.json"
 VISION = "vision.safetensors"
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 
 
 class Base(BaseModel):
@@ -80,7 +80,8 @@ def read_manifest(folder: Path) -> Manifest:
     version = raw.get("format_version") if isinstance(raw, dict) else None
     if version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} has format version {version}; this Solomon reads {FORMAT_VERSION}. Use the Solomon that wrote it."
+            f"{path} has format version {version}; this Solomon reads {FORMAT_VERSION}. Use the Solomon "
+            "that wrote it."
         )
     try:
         return Manifest.model_validate(raw)
@@ -147,8 +148,9 @@ def load_base(name: str, progress: Progress = print) -> tuple[Any, Any]:
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(
-            f"The model '{name}' cannot be loaded: {str(error).splitlines()[0]} Give a folder with a Qwen2-VL "
-            "(config.json, safetensors, tokenizer), or connect to its hub once so that it lands in the cache."
+            f"The model '{name}' cannot be loaded: {str(error).splitlines()[0]} Give a folder with a "
+            "Qwen2-VL (config.json, safetensors, tokenizer), or connect to its hub once so that it lands in "
+            "the cache."
         ) from error
     _add_route_tokens(name, model, tokenizer)
     return model.eval(), tokenizer
@@ -165,8 +167,7 @@ def _load_checkpoint(folder: Path, progress: Progress) -> LoadedModel:
             f"builds {mini_base.revision()}. Use the checkpoint that came with it."
         )
     if VISION in manifest.files:
-        tower = model.model.visual
-        tower.load_state_dict({key: t.to(tower.dtype) for key, t in load_file(folder / VISION).items()})
+        _load_vision(model.model.visual, folder / VISION, whole=manifest.base.model == mini_base.NAME)
     merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
     return LoadedModel(
         model=merged.eval(),
@@ -183,6 +184,19 @@ def _load_checkpoint(folder: Path, progress: Progress) -> LoadedModel:
         pooling=manifest.pooling,
         checkpoint_sha256=file_sha256(folder / MANIFEST),
     )
+
+
+def _load_vision(tower: Any, path: Path, whole: bool) -> None:
+    """Put a checkpoint's vision weights into the tower: all of it (`whole`), or the part that was trained."""
+    weights = {name: tensor.to(tower.dtype) for name, tensor in load_file(path).items()}
+    try:
+        unexpected = tower.load_state_dict(weights, strict=whole).unexpected_keys
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit the base model's vision tower: {error}") from error
+    if unexpected:
+        raise CheckpointError(
+            f"{path} does not fit the base model's vision tower: it has no {unexpected[0]}."
+        )
 
 
 def _load_plain(source: str, progress: Progress) -> LoadedModel:

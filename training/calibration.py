@@ -10,7 +10,8 @@ import numpy as np
 def best_threshold(probabilities: Sequence[float], wants_augmentation: Sequence[bool]) -> float:
     """The threshold with the most right routes; the middle of the widest gap among equals.
 
-    `probabilities` are P(/augment) by query. Raises ValueError when one kind of query is missing.
+    A query is augmented from the threshold on, it included. `probabilities` are P(/augment) by query.
+    Raises ValueError when one kind of query is missing.
     """
     values, wanted = np.asarray(probabilities, float), np.asarray(wants_augmentation, bool)
     if wanted.all() or not wanted.any():
@@ -19,9 +20,13 @@ def best_threshold(probabilities: Sequence[float], wants_augmentation: Sequence[
     values, wanted = values[order], wanted[order]
     edges = np.concatenate([[0.0], values, [1.0]])
     # A threshold inside gap i (between edges i and i + 1) embeds the first i queries, augments the rest.
+    # Equal probabilities have no gap between them; only below the first is the edge itself a threshold.
     embedded_right = np.concatenate([[0], np.cumsum(~wanted)])
     augmented_right = wanted.sum() - np.concatenate([[0], np.cumsum(wanted)])
     right, gaps = embedded_right + augmented_right, np.diff(edges)
-    candidates = np.flatnonzero(right == right.max())
+    possible = gaps > 0
+    possible[0] = True
+    candidates = np.flatnonzero(possible & (right == right[possible].max()))
     best = candidates[np.argmax(gaps[candidates])]
-    return float((edges[best] + edges[best + 1]) / 2)
+    middle = (edges[best] + edges[best + 1]) / 2
+    return float(middle if middle > edges[best] else edges[best + 1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -9,12 +11,27 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from model.errors import SolomonError
+
 app = typer.Typer(
     no_args_is_help=True, help="Produce a checkpoint: data, vision tower, joint training, scores."
 )
-console = Console()
+console = Console(markup=False)
 
 Data = Annotated[Path, typer.Option("--data", help="Folder of the training data (train/, eval/, images/).")]
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """End with one line on standard error: exit code 2 for a wrong input, 1 for anything else that failed."""
+    try:
+        yield
+    except ValueError as error:
+        typer.echo(f"solomon train: {error}", err=True)
+        raise typer.Exit(2) from error
+    except (SolomonError, OSError) as error:
+        typer.echo(f"solomon train: {error}", err=True)
+        raise typer.Exit(1) from error
 
 
 @app.command()
@@ -33,7 +50,8 @@ def data(
     """Build the mini data set in MMEB's row format, with development splits held out by content."""
     from training.mini.build import build_mini_data
 
-    build_mini_data(data, photos, emoji, console.print)
+    with failures():
+        build_mini_data(data, photos, emoji, console.print)
 
 
 @app.command()
@@ -46,7 +64,8 @@ def vision(
     """Pre-train the mini vision tower by distillation; run again to go on after an interruption."""
     from training.vision.pretrain import pretrain_tower
 
-    pretrain_tower(data, tower, run, steps, console.print)
+    with failures():
+        pretrain_tower(data, tower, run, steps, console.print)
 
 
 @app.command()
@@ -64,17 +83,14 @@ def joint(
     from training.joint import Places, train
     from training.recipe import load_recipe
 
-    try:
+    with failures():
         train(load_recipe(recipe), Places(data, run, output, tower), device, console.print)
-    except ValueError as error:
-        console.print(f"[red]{error}[/red]")
-        raise typer.Exit(2) from error
 
 
 @app.command()
 def score(
     data: Data,
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint folder.")],
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint folder.", exists=True, file_okay=False)],
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most this many queries of each subset.")
     ] = None,
@@ -82,10 +98,11 @@ def score(
         bool, typer.Option(help="Calibrate the threshold and write it and the scores into the manifest.")
     ] = False,
 ) -> None:
-    """Score a checkpoint on the held-out subsets: P@1 by route choice, CF, share of /embed, route accuracy."""
+    """Score a checkpoint on the held-out subsets: P@1 by route, CF, share of /embed, route accuracy."""
     from training.scoring import score_checkpoint
 
-    scores = score_checkpoint(checkpoint, data, limit, save, console.print)
+    with failures():
+        scores = score_checkpoint(checkpoint, data, limit, save, console.print)
     table = Table("dataset", "route", "queries", "of", "P@1", "CF", "/embed", "right route", "tokens")
     for one in scores:
         right = "" if one.route_accuracy is None else f"{one.route_accuracy:.3f}"

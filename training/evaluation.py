@@ -62,6 +62,27 @@ def as_item(text: str, image_path: str, image_root: Path) -> Item:
     return Item(strip_image_marker(text) or None, image)
 
 
+def embed_queries(
+    engine: Embedder, rows: Sequence[EvaluationRow], image_root: Path, route: RouteChoice
+) -> list[Embedding]:
+    """The rows' queries under one route choice, in order."""
+    options = EmbedOptions(route=route, truncate=True)
+    embedded: list[Embedding] = []
+    for start in range(0, len(rows), CHUNK):
+        chunk = rows[start : start + CHUNK]
+        items = [as_item(row.qry_text, row.qry_img_path, image_root) for row in chunk]
+        embedded += engine.embed(items, options)
+    return embedded
+
+
+def subset_files(data: Path) -> list[Path]:
+    """The evaluation subsets below `data/eval`, by name. Raises ValueError where there are none."""
+    files = sorted((data / "eval").glob("*.parquet"))
+    if not files:
+        raise ValueError(f"{data / 'eval'} holds no evaluation subsets: build the data first.")
+    return files
+
+
 def evaluate_subset(
     engine: Embedder,
     dataset: str,
@@ -69,15 +90,11 @@ def evaluate_subset(
     image_root: Path,
     route: RouteChoice,
     documents: DocumentVectors,
-) -> tuple[Score, list[Embedding]]:
-    """Score one subset under one route choice; also returns the query embeddings, for calibration."""
-    options = EmbedOptions(route=route, truncate=True)
-    queries: list[Embedding] = []
-    for start in range(0, len(rows), CHUNK):
-        chunk = rows[start : start + CHUNK]
-        queries += engine.embed(
-            [as_item(row.qry_text, row.qry_img_path, image_root) for row in chunk], options
-        )
+) -> Score:
+    """Score one subset under one route choice. Raises ValueError for a subset without queries."""
+    if not rows:
+        raise ValueError(f"The evaluation subset '{dataset}' has no queries; build it again or remove it.")
+    queries = embed_queries(engine, rows, image_root, route)
     hits = []
     for row, query in zip(rows, queries, strict=True):
         candidates = documents.matrix(list(zip(row.tgt_text, row.tgt_img_path, strict=True)))
@@ -85,7 +102,7 @@ def evaluate_subset(
         hits.append(bool(similarities[0] > similarities[1:].max(initial=-2.0)))
     expected = [Route.AUGMENT if row.augmentation else Route.EMBED for row in rows]
     right = [query.route == route_ for query, route_ in zip(queries, expected, strict=True)]
-    score = Score(
+    return Score(
         dataset=dataset,
         route=route.value,
         queries=len(rows),
@@ -96,7 +113,6 @@ def evaluate_subset(
         route_accuracy=round(float(np.mean(right)), 4) if route is RouteChoice.AUTO else None,
         augment_tokens=round(float(np.mean([query.augment_tokens for query in queries])), 2),
     )
-    return score, queries
 
 
 def evaluate(
@@ -109,10 +125,10 @@ def evaluate(
     """Score every subset below `data/eval` under each route choice. `limit` bounds the queries of each."""
     documents = DocumentVectors(engine, data / "images")
     scores = []
-    for path in sorted((data / "eval").glob("*.parquet")):
+    for path in subset_files(data):
         rows = read_evaluation_rows(path)[:limit]
         for route in routes:
-            score, _ = evaluate_subset(engine, path.stem, rows, data / "images", route, documents)
+            score = evaluate_subset(engine, path.stem, rows, data / "images", route, documents)
             scores.append(score)
             report(score)
     return scores

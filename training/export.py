@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from model.checkpoint import VISION, Base, Manifest, write_manifest
+from model.checkpoint import VISION, Base, Manifest, read_manifest, write_manifest
 from model.mini_base import NAME as MINI_BASE
 from training.recipe import Recipe
-from training.vision.distill import save_tower
 
 ADAPTER = "adapter_model.safetensors"
 
@@ -22,37 +23,50 @@ def export_checkpoint(
     peft_model: Any,
     recipe: Recipe,
     revision: str,
-    image_side: int | None,
+    vision: Mapping[str, Tensor],
     facts: dict[str, Any],
 ) -> Manifest:
-    """Write a checkpoint folder (replacing what is there) and its manifest; `facts` describe the training.
+    """Write a checkpoint folder (replacing what is there) and its manifest.
+
+    `vision` are the vision tower's weights that the base does not have (see `vision_weights`), `facts`
+    describe the training.
 
     The threshold is the manifest's default until `calibrate` and the scores are added.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    # Where this machine keeps its base is nobody else's business, nor would the path hold there.
+    peft_model.peft_config["default"].base_model_name_or_path = recipe.base
     peft_model.save_pretrained(str(folder), save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # peft's template, empty of facts
-    adapter = load_file(folder / ADAPTER)
-    save_file({name: t.to(torch.bfloat16).contiguous() for name, t in adapter.items()}, folder / ADAPTER)
+    _save_bfloat16(load_file(folder / ADAPTER), folder / ADAPTER)
+    if vision:
+        _save_bfloat16(vision, folder / VISION)
+    licences = {"adapter and vision weights": "Apache-2.0"}
     if recipe.base == MINI_BASE:
-        save_tower(peft_model.get_base_model().model.visual, folder / VISION)
+        licences["SmolLM2-135M-Instruct"] = "Apache-2.0"
     manifest = Manifest(
         name=recipe.name,
         base=Base(model=recipe.base, revision=revision),
         max_augment_tokens=recipe.max_augment_tokens,
-        image_format={"square_side": image_side, "min_pixels": 56 * 56, "max_pixels": 28 * 28 * 640},
+        image_format={"square_side": recipe.image_side, "min_pixels": 56 * 56, "max_pixels": 28 * 28 * 640},
         training={"recipe": recipe.model_dump(), **facts},
-        licences={
-            "SmolLM2-135M-Instruct": "Apache-2.0",
-            "adapter and vision weights": "Apache-2.0",
-        },
+        licences=licences,
     )
     return write_manifest(folder, manifest)
 
 
 def update_manifest(folder: Path, **changes: Any) -> Manifest:
     """Change fields of a checkpoint's manifest (threshold, scores) and rehash its files."""
-    from model.checkpoint import read_manifest
-
     return write_manifest(folder, read_manifest(folder).model_copy(update=changes))
+
+
+def vision_weights(tower: Any, whole: bool) -> dict[str, Tensor]:
+    """What of the vision tower a checkpoint needs: all of it (`whole`), or the weights that learned."""
+    learned = {name for name, parameter in tower.named_parameters() if parameter.requires_grad}
+    return {name: tensor for name, tensor in tower.state_dict().items() if whole or name in learned}
+
+
+def _save_bfloat16(tensors: Mapping[str, Tensor], path: Path) -> None:
+    save_file({name: t.detach().cpu().to(torch.bfloat16).contiguous() for name, t in tensors.items()}, path)
+    path.chmod(0o644)  # safetensors writes for the owner alone; a server often runs as another user

@@ -37,9 +37,11 @@ def tower_features(
     The cache is valid for one tower: its key is the hash of the tower's weights and the image size.
     Raises ValueError for a tower that takes images of any size (batches are of one size here).
     """
+    if not paths:
+        return {}
     side = image_format.square_side
     if side is None:
-        raise ValueError("Cached features need images of one size: set the image format's square_side.")
+        raise ValueError("Cached features need images of one size: set the recipe's image_side.")
     file = cache / f"features-{_fingerprint(tower, side)}.safetensors"
     stored = load_file(file) if file.exists() else {}
     missing = [path for path in paths if path not in stored]

@@ -10,20 +10,19 @@ import torch
 
 from model.checkpoint import load_base
 from model.images import ImageFormat
-from model.mini_base import IMAGE_SIDE
 from model.mini_base import NAME as MINI_BASE
 from model.mini_base import revision as mini_revision
 from model.prompts import PromptEncoder
 from training.batches import BatchBuilder, Sampler
-from training.export import export_checkpoint
+from training.export import export_checkpoint, vision_weights
 from training.features import image_paths, tower_features
-from training.mmeb import read_training_rows
+from training.mmeb import TrainingRow, read_training_rows
 from training.recipe import Recipe
 from training.student import Student, add_lora
 from training.trainer import Trainer
 from training.vision.distill import load_tower
 
-MERGED_SIDE = IMAGE_SIDE // 28
+PIXELS_PER_IMAGE_TOKEN = 28  # a side: patches of 14 pixels, merged two by two
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,35 +37,37 @@ class Places:
 
 def train(recipe: Recipe, places: Places, device: str = "cpu", report: Callable[[str], None] = print) -> None:
     """Train (or go on training) and export. Raises ValueError for missing data, naming the subset."""
-    rows = {}
-    for name in recipe.datasets:
-        path = places.data / "train" / f"{name}.parquet"
-        if not path.exists():
-            raise ValueError(
-                f"{path} is missing: build the data first (solomon train data) or drop '{name}'."
-            )
-        rows[name] = read_training_rows(path)
+    rows = {name: _read_subset(places.data, name) for name in recipe.datasets}
     model, tokenizer = load_base(recipe.base, report)
     tower = model.model.visual
     if places.tower is not None:
         load_tower(tower, places.tower)
     paths = image_paths(row for subset in rows.values() for row in subset)
     features = tower_features(
-        tower, paths, places.data / "images", ImageFormat(IMAGE_SIDE), places.run / "features"
+        tower, paths, places.data / "images", ImageFormat(recipe.image_side), places.run / "features"
     )
     model.to(device=device, dtype=torch.bfloat16)
     prompts = PromptEncoder(tokenizer)
+    torch.manual_seed(recipe.seed)  # the adapter's initial weights
     adapted = add_lora(model, recipe, prompts.routes)
     for parameter in tower.merger.parameters():
         parameter.requires_grad_(recipe.merger_learning_rate > 0)
     tower.merger.float()
-    student = Student(adapted, prompts.routes, features, MERGED_SIDE)
-    builder = BatchBuilder(prompts, MERGED_SIDE**2, recipe.max_text_tokens, recipe.max_augment_tokens)
+    grid = (recipe.image_side or 0) // PIXELS_PER_IMAGE_TOKEN
+    student = Student(adapted, prompts.routes, features, grid)
+    builder = BatchBuilder(prompts, grid**2, recipe.max_text_tokens, recipe.max_augment_tokens)
     sampler = Sampler(rows, recipe.datasets, recipe.batch_size, recipe.seed)
     Trainer(student, builder, sampler, recipe, places.run).run()
-    revision = (
-        mini_revision() if recipe.base == MINI_BASE else str(getattr(model.config, "_commit_hash", "local"))
-    )
+    mini = recipe.base == MINI_BASE
+    revision = mini_revision() if mini else getattr(model.config, "_commit_hash", None) or "local"
+    vision = vision_weights(tower, whole=mini or places.tower is not None)
     facts = {"rows": {name: len(subset) for name, subset in rows.items()}}
-    export_checkpoint(places.output, adapted, recipe, revision, IMAGE_SIDE, facts)
+    export_checkpoint(places.output, adapted, recipe, revision, vision, facts)
     report(f"Wrote {places.output}")
+
+
+def _read_subset(data: Path, name: str) -> list[TrainingRow]:
+    path = data / "train" / f"{name}.parquet"
+    if not path.exists():
+        raise ValueError(f"{path} is missing: build the data first (solomon train data) or drop '{name}'.")
+    return read_training_rows(path)

@@ -35,7 +35,7 @@ class GenerationLoss(nn.Module):
     """L_gen: autoregressive cross-entropy on the response tokens, route token and EOS included."""
 
     def forward(self, logits: Tensor, response: Tensor) -> Tensor:
-        """The mean over response tokens, in nats. logits [R, V] at the positions before each; response [R]."""
+        """The mean over response tokens, in nats. logits [R, V] before each token of response [R]."""
         return F.cross_entropy(logits.float(), response)
 
 

@@ -83,6 +83,8 @@ def _training_row(path: Path, number: int, values: dict[str, object]) -> Trainin
 def _evaluation_row(path: Path, number: int, values: dict[str, object]) -> EvaluationRow:
     texts, images = _strings(values.get("tgt_text")), _strings(values.get("tgt_img_path"))
     count = max(len(texts), len(images))
+    if texts and images and len(texts) != len(images):
+        raise ValueError(f"{path} row {number}: tgt_text and tgt_img_path differ in length; make them equal.")
     if count == 0 or not (values.get("qry_text") or values.get("qry_img_path")):
         raise ValueError(f"{path} row {number}: an evaluation row needs a query and candidates.")
     return EvaluationRow(

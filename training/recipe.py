@@ -36,12 +36,15 @@ class Recipe(BaseModel):
     max_augment_tokens: int = Field(
         24, gt=0, description="Longer augmentations are cut in training and serving."
     )
+    image_side: int | None = Field(
+        112, gt=0, multiple_of=28, description="Pixels a side that every image is squashed to."
+    )
     save_every: int = Field(50, gt=0)
     seed: int = 0
 
 
 def load_recipe(name_or_path: str) -> Recipe:
-    """A recipe by the name of a shipped one ("mini") or by path. Raises ValueError that says what is wrong."""
+    """A recipe by a shipped one's name ("mini") or by path. Raises ValueError that says what is wrong."""
     shipped = RECIPES / f"{name_or_path}.toml"
     path = shipped if shipped.exists() else Path(name_or_path)
     if not path.is_file():

@@ -36,13 +36,18 @@ class Encodings:
 
 
 def add_lora(model: Any, recipe: Recipe, routes: RouteTokens) -> Any:
-    """Wrap a Qwen2-VL for training: LoRA in every text projection, the two route tokens trainable."""
+    """Wrap a Qwen2-VL for training: LoRA in every text projection, the two route tokens trainable.
+
+    Where input and output embeddings are one matrix, peft ties the trained rows too; else both learn.
+    """
+    route_rows = [routes.embed_id, routes.augment_id]
+    matrices = ["embed_tokens"] if model.config.tie_word_embeddings else ["embed_tokens", "lm_head"]
     config = LoraConfig(
         r=recipe.lora_rank,
         lora_alpha=recipe.lora_alpha,
         lora_dropout=recipe.lora_dropout,
         target_modules=LORA_TARGETS,
-        trainable_token_indices={"embed_tokens": [routes.embed_id, routes.augment_id]},
+        trainable_token_indices=dict.fromkeys(matrices, route_rows),
     )
     adapted = get_peft_model(model, config)
     for module in adapted.modules():

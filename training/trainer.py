@@ -69,6 +69,7 @@ class Trainer:
         factor = schedule(self.step, self.recipe)
         for group, peak in zip(self.optimizer.param_groups, self.peak_rates, strict=True):
             group["lr"] = peak * factor
+        torch.manual_seed(self.recipe.seed * 1_000_003 + self.step)  # dropout, the same in a resumed run
         with torch.autocast(self.device.type, torch.bfloat16):
             queries, documents = self.student(batch.queries), self.student(batch.documents)
         l_rep = self.representation(

@@ -19,15 +19,17 @@ INSTRUCTIONS = (
     "",
     "",
 )
-STOP_WORDS = frozenset(
-    ["a", "an", "the", "of", "in", "on", "at", "is", "are", "and", "with", "to", "his", "her", "their", "by", "for", "from", "while", "as", "it", "its"]
-)
+STOP_WORDS = {
+    *("a", "an", "the", "and", "is", "are", "his", "her", "their", "it", "its", "while", "as"),
+    *("of", "in", "on", "at", "with", "to", "by", "for", "from"),
+}
 MINING_POOL = 150
 
 
 def read_captions(source: Path) -> tuple[list[list[str]], list[list[str]]]:
-    """Caption groups (one a photo) for training and held out, split by the group's content."""
-    groups = pq.read_table(source, columns=["captions"])["captions"].to_pylist()
+    """Caption groups (one a photo, two captions or more) for training and held out, split by content."""
+    table = pq.read_table(source, columns=["captions"])
+    groups = [group for group in table["captions"].to_pylist() if len(group) >= 2]
     held_out = [group for group in groups if is_held_out("\n".join(group))]
     training = [group for group in groups if not is_held_out("\n".join(group))]
     return training, held_out
@@ -42,7 +44,7 @@ def caption_rows(groups: list[list[str]], limit: int, seed: int) -> list[Trainin
     for number, group in enumerate(groups):
         query, positive = rng.sample(group, 2)
         wanted = _content_words(positive)
-        pool = rng.sample(range(len(groups)), MINING_POOL)
+        pool = rng.sample(range(len(groups)), min(MINING_POOL, len(groups)))
         hardest = max(
             (other for other in pool if other != number), key=lambda other: _overlap(wanted, words[other])
         )

@@ -49,12 +49,13 @@ def read_photos(source: Path, name: str, image_root: Path, limit: int | None = N
     over the file are taken.
     """
     table = pq.read_table(source, columns=["image", "label"])
-    step = max(1, table.num_rows // limit) if limit else 1
+    total = table.num_rows
+    taken = {number * total // limit for number in range(limit)} if limit and limit < total else range(total)
     folder = image_root / name
     folder.mkdir(parents=True, exist_ok=True)
     photos = []
     for number, row in enumerate(table.to_pylist()):
-        if number % step:
+        if number not in taken:
             continue
         path = folder / f"{number:06d}.jpg"
         if not path.exists():
@@ -64,9 +65,12 @@ def read_photos(source: Path, name: str, image_root: Path, limit: int | None = N
 
 
 def classification_rows(photos: list[Photo], seed: int) -> list[TrainingRow]:
-    """Image-to-class training rows with a class of the same dataset as hard negative."""
+    """Image-to-class training rows with a class of the same dataset as hard negative.
+
+    Raises ValueError for photos of one class only.
+    """
     rng = random.Random(seed)
-    labels = sorted({photo.label for photo in photos})
+    labels = _classes(photos)
     rows = []
     for photo in photos:
         if photo.held_out:
@@ -87,9 +91,13 @@ def classification_rows(photos: list[Photo], seed: int) -> list[TrainingRow]:
 
 
 def image_retrieval_rows(photos: list[Photo], seed: int) -> list[TrainingRow]:
-    """Class-to-image training rows: a photo of the class is wanted, one of another class is not."""
+    """Class-to-image training rows: a photo of the class is wanted, one of another class is not.
+
+    Raises ValueError for training photos of one class only.
+    """
     rng = random.Random(seed)
     training = [photo for photo in photos if not photo.held_out]
+    _classes(training)
     rows = []
     for photo in training:
         negative = rng.choice(training)
@@ -105,6 +113,13 @@ def image_retrieval_rows(photos: list[Photo], seed: int) -> list[TrainingRow]:
             )
         )
     return rows
+
+
+def _classes(photos: list[Photo]) -> list[str]:
+    labels = sorted({photo.label for photo in photos})
+    if len(labels) < 2:
+        raise ValueError(f"The photos are of {len(labels)} class; a hard negative needs two classes or more.")
+    return labels
 
 
 def classification_evaluation(photos: list[Photo], limit: int, seed: int) -> list[EvaluationRow]:

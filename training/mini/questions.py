@@ -158,13 +158,10 @@ def paraphrase_rows(seed: int) -> list[TrainingRow]:
     rng = random.Random(seed)
     pairs = [pair for pair in _paraphrases() if not is_held_out(pair["text"])]
     rows = []
-    for pair in pairs:
+    for number, pair in enumerate(pairs):
         query, positive = (pair["text"], pair["paraphrase"])[:: rng.choice((1, -1))]
-        rows.append(
-            TrainingRow(
-                qry=query, pos_text=positive, neg_text=rng.choice(pairs)["paraphrase"], neg_key="other"
-            )
-        )
+        other = rng.choice([*pairs[:number], *pairs[number + 1 :]])
+        rows.append(TrainingRow(qry=query, pos_text=positive, neg_text=other["paraphrase"]))
     return rows
 
 

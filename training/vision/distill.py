@@ -20,15 +20,18 @@ from typing import Any
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.images import square_patches
 from model.vision import merge, tower_forward
+from training.state import restore_state, save_state, stored_facts
 from training.vision.teacher import GRID, TeacherViews, crop
 
 SIDE = 112
+STATE = "state.safetensors"
 PATCH_GRID = (8, 8)
 
 
@@ -36,7 +39,7 @@ PATCH_GRID = (8, 8)
 class DistillRecipe:
     """Hyper-parameters of the pre-training; `steps` counts optimizer steps."""
 
-    steps: int = 1400
+    steps: int = 1500
     batch_size: int = 128
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.05
@@ -59,6 +62,7 @@ class DistillStudent(nn.Module):
         self.tower = tower
         self.head = nn.Linear(name_embeddings.shape[1], feature_dimensions)
         centred = name_embeddings - name_embeddings.mean(0)
+        self.names: Tensor
         self.register_buffer("names", F.normalize(centred, dim=-1))
 
     def forward(self, patches: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -71,7 +75,10 @@ class DistillStudent(nn.Module):
 def distill_loss(
     merged: Tensor, predicted: Tensor, target: Tensor, names: Tensor, label: Tensor, recipe: DistillRecipe
 ) -> Tensor:
-    """The three losses of the module's docstring. predicted, target [B, W, D]; label [B] into names [K, H]."""
+    """The module's three losses.
+
+    merged [B, W, H], predicted and target [B, W, D], label [B] into names [K, H].
+    """
     dense = 1 - F.cosine_similarity(predicted, target, dim=-1).mean()
     pooled = 1 - F.cosine_similarity(predicted.mean(1), target.mean(1), dim=-1).mean()
     logits = recipe.name_scale * F.normalize(merged.mean(1), dim=-1) @ names.T
@@ -98,7 +105,12 @@ class Distiller:
         recipe: DistillRecipe,
         folder: Path,
     ) -> None:
-        """`labels` is [N], each photo's index into the student's names."""
+        """`labels` is [N], each photo's index into the student's names.
+
+        Raises ValueError for fewer views than a batch.
+        """
+        if len(views.photo) < recipe.batch_size:
+            raise ValueError(f"{len(views.photo)} views are fewer than a batch of {recipe.batch_size}.")
         self.student, self.views, self.labels = student, views, labels
         self.recipe, self.folder = recipe, folder
         self.optimizer = torch.optim.AdamW(
@@ -120,14 +132,14 @@ class Distiller:
         with Progress(*columns) as progress:
             task = progress.add_task("", total=self.recipe.steps, completed=self.step, loss="")
             while self.step < self.recipe.steps:
-                loss = self._train_step()
-                self.step += 1
+                loss = self.train_step()
                 progress.update(task, completed=self.step, loss=f"loss {loss:.3f}")
                 if self.step % self.recipe.save_every == 0 or self.step == self.recipe.steps:
                     self._save()
                     progress.console.log(f"step {self.step} loss {loss:.4f}")
 
-    def _train_step(self) -> float:
+    def train_step(self) -> float:
+        """One optimizer step on the views that belong to the current step; returns its loss."""
         recipe = self.recipe
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + self.step)
         view = self._batch_views()
@@ -149,6 +161,7 @@ class Distiller:
         loss.backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.optimizer.step()
+        self.step += 1
         return loss.item()
 
     def _batch_views(self) -> Tensor:
@@ -166,29 +179,23 @@ class Distiller:
         return order[:, : self.recipe.kept_windows]
 
     def _save(self) -> None:
-        state = {
-            "step": self.step,
-            "student": self.student.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        partial = self.folder / "state.partial"
-        torch.save(state | {"recipe": asdict(self.recipe)}, partial)
-        partial.replace(self.folder / "state.pt")
+        facts = {"step": self.step, "recipe": asdict(self.recipe)}
+        save_state(self.folder / STATE, self.student, self.optimizer, facts)
 
     def _restore(self) -> None:
-        path = self.folder / "state.pt"
+        path = self.folder / STATE
         if not path.exists():
             return
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-        if state["recipe"] != asdict(self.recipe):
+        if stored_facts(path)["recipe"] != asdict(self.recipe):
             raise ValueError(f"{path} was made with another recipe; choose another folder or remove it.")
-        self.student.load_state_dict(state["student"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
+        self.step = restore_state(path, self.student, self.optimizer)["step"]
 
 
 def flip_views(pixels: Tensor, target: Tensor, flip: Tensor) -> tuple[Tensor, Tensor]:
-    """Mirror the chosen views and the teacher's grid alike. pixels [B, 3, S, S], target [B, 16, D], flip [B]."""
+    """Mirror the chosen views and the teacher's grid alike.
+
+    pixels [B, 3, S, S], target [B, 16, D], flip [B] (bool).
+    """
     grid = target.view(len(target), GRID, GRID, -1)
     mirrored = torch.where(flip.view(-1, 1, 1, 1), grid.flip(2), grid).flatten(1, 2)
     return torch.where(flip.view(-1, 1, 1, 1), pixels.flip(3), pixels), mirrored
@@ -228,5 +235,8 @@ def save_tower(tower: nn.Module, path: Path) -> None:
 
 
 def load_tower(tower: nn.Module, path: Path) -> None:
-    """Read what `save_tower` wrote. Raises RuntimeError where shapes differ."""
-    tower.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
+    """Read what `save_tower` wrote. Raises ValueError where it is no safetensors file or of another shape."""
+    try:
+        tower.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{path} does not hold the weights of this vision tower: {error}") from error

@@ -49,18 +49,25 @@ def pretrain_tower(
     )
     recipe = DistillRecipe() if steps is None else replace(DistillRecipe(), steps=steps)
     Distiller(student, teacher_views, labels, recipe, run / "distill").run()
-    whole = torch.tensor([[1.0, 0.0, 0.0]]).expand(64, 3)
-    pixels = crop(teacher_views.images[:64], whole, SIDE).mul(255).round().byte()
+    sample = teacher_views.images[:64]
+    whole = torch.tensor([[1.0, 0.0, 0.0]]).expand(len(sample), 3)
+    pixels = crop(sample, whole, SIDE).mul(255).round().byte()
     rescale_merger(tower, square_patches(pixels.permute(0, 2, 3, 1)), float(embedding.norm(dim=-1).mean()))
     save_tower(tower, output)
     report(f"Wrote {output}")
 
 
 def named_images(data: Path) -> dict[str, tuple[str, str]]:
-    """Every training image with its dataset and name, from the rows that tell it (`pos_key`)."""
+    """Every training image with its dataset and name, from the rows that tell it (`pos_key`).
+
+    Raises ValueError when a dataset is missing.
+    """
     found: dict[str, tuple[str, str]] = {}
     for dataset in VIEWS:
-        for row in read_training_rows(data / "train" / f"{dataset}.parquet"):
+        source = data / "train" / f"{dataset}.parquet"
+        if not source.exists():
+            raise ValueError(f"{source} is missing: build the data with its photos and emoji first.")
+        for row in read_training_rows(source):
             for path in _images_of_positive(row):
                 found[path] = (dataset, row.pos_key)
     return found

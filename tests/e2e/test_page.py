@@ -1,0 +1,83 @@
+"""The web page in a real browser."""
+
+import pytest
+
+from service.demo.corpus import demo_documents
+from tests.e2e.browser import Browser, chromium
+from tests.e2e.inputs import QUERIES
+
+
+@pytest.fixture(scope="module")
+def browser(server, tmp_path_factory):
+    executable = chromium()
+    if executable is None:
+        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
+    with Browser(executable, tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser, server):
+    """The page, loaded anew; at the end nothing may have gone wrong in it or left the server."""
+    browser.faults.clear()
+    browser.addresses.clear()
+    browser.open(f"{server.url}/")
+    yield browser
+    assert browser.faults == []
+    assert browser.addresses
+    foreign = [one for one in browser.addresses if not one.startswith((server.url, "data:", "blob:"))]
+    assert foreign == []
+
+
+def text(page, selector):
+    return page.evaluate(f"document.querySelector('{selector}').textContent")
+
+
+def results(page):
+    return page.evaluate("document.querySelectorAll('#results > li').length")
+
+
+def test_it_lists_the_collections(page):
+    page.wait_for(f"document.querySelector('#collection').textContent.includes('{len(demo_documents())}')")
+
+
+def test_a_typed_question_shows_route_and_results(page):
+    page.type("#text", "What is the capital of France?")
+    page.press_enter()
+    page.wait_for("document.querySelectorAll('#results > li').length > 0")
+    assert results(page) == 12
+    assert text(page, "#taken").startswith(("/embed", "/augment"))
+    assert text(page, "#confidence").endswith("%")
+    assert text(page, "#total-time").endswith("ms")
+
+
+def test_thinking_first_shows_what_was_written(page):
+    page.evaluate("document.querySelector('#route').value = 'augment'")
+    page.type("#text", "Which animal has a trunk?")
+    page.evaluate("document.querySelector('#search').click()")
+    page.wait_for("document.querySelectorAll('#results > li').length > 0")
+    assert text(page, "#taken").startswith("/augment")
+    assert page.evaluate("document.querySelector('#augmentation-row').hidden") is False
+
+
+def test_a_chosen_picture_is_previewed_and_searched(page):
+    page.choose_file("#image", QUERIES / "dog.png")
+    page.wait_for("document.querySelector('#preview').naturalWidth > 0")
+    page.evaluate("document.querySelector('#search').click()")
+    page.wait_for("document.querySelectorAll('#results img').length > 0")
+    page.wait_for(
+        "[...document.querySelectorAll('#results img')].slice(0, 1).every((i) => i.naturalWidth > 0)"
+    )
+
+
+def test_an_empty_search_asks_for_something(page):
+    page.evaluate("document.querySelector('#search').click()")
+    page.wait_for("document.querySelector('#status').classList.contains('fault')")
+    assert results(page) == 0
+
+
+def test_the_api_documentation_opens(browser, server):
+    browser.faults.clear()
+    browser.open(f"{server.url}/docs")
+    browser.wait_for("document.querySelectorAll('.opblock').length > 10")
+    assert browser.faults == []

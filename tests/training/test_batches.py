@@ -1,0 +1,121 @@
+import random
+
+import pytest
+
+from model.prompts import PromptEncoder
+from tests.model.tiny import build_tokenizer
+from training.batches import BatchBuilder, Sampler
+from training.mmeb import TrainingRow
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    return PromptEncoder(build_tokenizer())
+
+
+@pytest.fixture(scope="module")
+def builder(prompts):
+    return BatchBuilder(prompts, image_tokens=4, max_text_tokens=40, max_augment_tokens=5)
+
+
+ROWS = [
+    TrainingRow("a", pos_text="cat", neg_text="dog", pos_key="cat", neg_key="dog"),
+    TrainingRow("b", pos_text="a cat", neg_text="sea", pos_key="cat", neg_key="sea"),
+    TrainingRow("c", pos_text="dog", neg_text="cat", pos_key="dog", neg_key="cat"),
+    TrainingRow("d", pos_text="cat", pos_key="cat"),
+    TrainingRow("e", pos_image_path="x.png", neg_image_path="y.png"),
+]
+
+
+def test_documents_are_distinct_and_targets_point_at_them(builder, prompts):
+    batch = builder.build("set", ROWS)
+    assert len(batch.documents) == 6  # cat, a cat, dog, x.png, sea, y.png
+    assert batch.target.tolist() == [0, 1, 2, 0, 3]
+    assert [document.image for document in batch.documents] == [None, None, None, "x.png", None, "y.png"]
+    assert batch.documents[1] == builder.document("a cat", "")
+    assert batch.documents[1].ids[-1] == prompts.routes.eos_id
+
+
+def test_false_negatives_are_masked_by_key_and_the_hard_negative_is_not(builder):
+    masked = builder.build("set", ROWS).masked.tolist()
+    cat, a_cat = 0, 1
+    assert [place for place, is_masked in enumerate(masked[0]) if is_masked] == [a_cat]
+    assert [place for place, is_masked in enumerate(masked[1]) if is_masked] == [cat]
+    assert not any(masked[2])
+    assert [place for place, is_masked in enumerate(masked[3]) if is_masked] == [a_cat]
+    assert not any(masked[4])
+
+
+def test_a_query_without_augmentation_ends_in_embed_and_eos(builder, prompts):
+    query = builder.query(ROWS[0])
+    routes = prompts.routes
+    assert query.response == 2
+    assert query.ids == prompts.one_pass(prompts.encode("a"))
+    assert query.ids[-2:] == [routes.embed_id, routes.eos_id]
+
+
+def test_an_augmentation_is_the_response_cut_to_its_limit(builder, prompts):
+    routes = prompts.routes
+    short, long = (
+        builder.query(TrainingRow("q", pos_text="p", augmentation=text)) for text in ("yes", "123456789")
+    )
+    assert short.response == 5  # /augment, three bytes, EOS
+    assert short.ids[-5:] == [routes.augment_id, *prompts.plain_ids("yes"), routes.eos_id]
+    assert long.response == 7
+    assert long.ids[-7:] == [routes.augment_id, *prompts.plain_ids("12345"), routes.eos_id]
+
+
+def test_an_image_takes_its_tokens_and_the_marker_goes(builder, prompts):
+    query = builder.query(TrainingRow("<|image_1|>\nWhat?", qry_image_path="x.png", pos_text="p"))
+    assert query.image == "x.png"
+    assert query.ids.count(prompts.routes.image_id) == 4
+    assert query.ids[:-2] == prompts.encode("What?", image_tokens=4)
+
+
+def test_a_long_text_is_cut_and_a_long_answer_survives(builder):
+    query = builder.query(TrainingRow("word " * 100, pos_text="p", augmentation="yes"))
+    assert len(query.ids) - query.response == builder.max_tokens
+
+
+def rows_of(name, count):
+    return [TrainingRow(f"{name} {number}", pos_text="p") for number in range(count)]
+
+
+def sampler(seed=0):
+    return Sampler({"a": rows_of("a", 10), "b": rows_of("b", 7)}, {"a": 3.0, "b": 1.0}, 3, seed)
+
+
+def test_a_resumed_sampler_sees_what_an_unbroken_one_would():
+    whole, resumed = sampler(), sampler()
+    steps = [whole.at(step) for step in range(60)]
+    assert [resumed.at(step) for step in range(37, 60)] == steps[37:]
+    order = random.Random(1).sample(range(60), 60)
+    shuffled = sampler()
+    assert all(shuffled.at(step) == steps[step] for step in order)
+
+
+def test_another_seed_draws_otherwise():
+    assert [sampler(0).at(s) for s in range(8)] != [sampler(1).at(s) for s in range(8)]
+
+
+def test_each_pass_takes_a_row_at_most_once_and_batches_are_of_one_dataset():
+    drawn = {"a": [], "b": []}
+    source = sampler()
+    for step in range(60):
+        name, rows = source.at(step)
+        assert len(rows) == 3
+        assert all(row.qry.startswith(f"{name} ") for row in rows)
+        drawn[name].append([row.qry for row in rows])
+    for name, per_pass in (("a", 3), ("b", 2)):
+        batches = drawn[name]
+        assert len(batches) > per_pass
+        for start in range(0, len(batches) - per_pass + 1, per_pass):
+            seen = [query for batch in batches[start : start + per_pass] for query in batch]
+            assert len(set(seen)) == len(seen)
+    assert len(drawn["a"]) > len(drawn["b"])  # three to one by weight
+    assert len({query for batch in drawn["a"] for query in batch}) == 10
+
+
+def test_a_dataset_smaller_than_a_batch_is_named():
+    with pytest.raises(ValueError, match="Dataset 'b' has 2 rows, fewer than a batch of 3"):
+        Sampler({"b": rows_of("b", 2)}, {"b": 1.0}, 3, 0)

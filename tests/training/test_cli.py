@@ -1,0 +1,81 @@
+import pytest
+from typer.testing import CliRunner
+
+from model.checkpoint import read_manifest
+from tests.training.tiny_data import tiny_recipe
+from training.cli import app
+from training.mmeb import read_evaluation_rows, read_training_rows
+
+runner = CliRunner()
+
+
+def call(*arguments):
+    return runner.invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+
+
+@pytest.mark.parametrize("command", [(), ("data",), ("vision",), ("joint",), ("score",)])
+def test_help(command):
+    result = call(*command, "--help")
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_wrong_usage_ends_with_2():
+    assert call("joint").exit_code == 2
+    assert call("dance").exit_code == 2
+    assert call("vision", "--data", "d", "--tower", "t", "--run", "r", "--steps", "0").exit_code == 2
+
+
+def test_an_unknown_recipe_ends_with_2_and_says_so(tiny_data, tmp_path):
+    result = call(
+        "joint", "--data", tiny_data, "--output", tmp_path / "o", "--run", tmp_path / "r", "--recipe", "x"
+    )
+    assert result.exit_code == 2
+    assert "No recipe 'x'" in result.stderr
+
+
+def test_missing_data_ends_with_2_and_says_so(tmp_path):
+    for command in (
+        ("joint", "--output", tmp_path / "o", "--run", tmp_path / "r"),
+        ("vision", "--tower", tmp_path / "t", "--run", tmp_path / "r"),
+    ):
+        result = call(*command, "--data", tmp_path)
+        assert result.exit_code == 2
+        assert "build the data" in result.stderr
+
+
+def test_a_photo_folder_without_photos_ends_with_1(tmp_path):
+    result = call("data", "--data", tmp_path / "data", "--photos", tmp_path)
+    assert result.exit_code == 1
+    assert "caltech101_train.parquet" in result.stderr
+
+
+def test_the_text_part_of_the_data_builds_alone(tmp_path):
+    result = call("data", "--data", tmp_path)
+    assert result.exit_code == 0
+    assert "left out" in result.output
+    for name in ("countries", "knowledge", "paraphrases"):
+        assert read_training_rows(tmp_path / "train" / f"{name}.parquet")
+        assert read_evaluation_rows(tmp_path / "eval" / f"{name}.parquet")
+
+
+def test_train_and_score_end_to_end(tiny_base, tiny_data, tmp_path):
+    recipe = tiny_recipe(tiny_base, steps=2)
+    lines = [f"{key} = {value!r}" for key, value in recipe.model_dump(exclude={"datasets"}).items()]
+    path = tmp_path / "tiny.toml"
+    path.write_text("\n".join([*lines, "[datasets]", "cities = 1.0"]))
+    checkpoint = tmp_path / "out"
+    result = call(
+        "joint", "--data", tiny_data, "--output", checkpoint, "--run", tmp_path / "run", "--recipe", path
+    )
+    assert result.exit_code == 0, result.output
+    scored = call("score", checkpoint, "--data", tiny_data, "--limit", 2, "--save")
+    assert scored.exit_code == 0, scored.output
+    assert "colours" in scored.output
+    assert set(read_manifest(checkpoint).scores) == {"cities", "colours"}
+
+    (checkpoint / "adapter_model.safetensors").write_bytes(b"")
+    broken = call("score", checkpoint, "--data", tiny_data)
+    assert broken.exit_code == 1
+    assert "adapter_model.safetensors is corrupt" in broken.stderr
+    assert call("score", tmp_path / "nothing", "--data", tiny_data).exit_code == 2
