@@ -76,8 +76,8 @@ def test_a_full_queue_answers_429_and_when_to_come_back(known):
     with ThreadPoolExecutor(32) as pool:
         answers = list(pool.map(lambda _: known.post("/embed", json=call), range(64)))
     statuses = [answer.status_code for answer in answers]
-    assert 429 in statuses
-    assert set(statuses) <= {200, 429}
+    # The queue was empty and holds one call: the first is served, whatever the others do.
+    assert set(statuses) == {200, 429}
     for answer in answers:
         if answer.status_code == 429:
             assert int(answer.headers["retry-after"]) >= 1
