@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ MAX_METADATA_KEY_CHARACTERS = 128
 OPERATOR_PREFIX = "$"  # reserved at the start of a metadata key: filters combine with $and, $or, $not
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_BREAKING = frozenset({"Cc", "Zl", "Zp"})  # Unicode's controls, line and paragraph separators
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -60,18 +62,26 @@ def check_documents(documents: Sequence[NewDocument], dimensions: int) -> tuple[
     """
     encoded = []
     for position, document in enumerate(documents):
-        prefix = f"documents[{position}]"
-        _check_id(document.id, f"{prefix}.id")
-        if document.text is not None:
-            check_text(document.text, f"{prefix}.text")
+        address = f"documents[{position}]"
+        encoded.append(check_fields(document.id, document.text, document.metadata, address))
         if document.image is not None:
-            check_text(document.image.media_type, f"{prefix}.image")
-        encoded.append(encode_metadata(document.metadata, f"{prefix}.metadata"))
+            check_text(document.image.media_type, f"{address}.image")
     rows = [
         unit_vector(document.vector, dimensions, f"documents[{position}].vector")
         for position, document in enumerate(documents)
     ]
     return np.stack(rows) if rows else np.empty((0, dimensions), np.float32), encoded
+
+
+def check_fields(document_id: str, text: str | None, metadata: Mapping[str, Any], address: str) -> str:
+    """Check what needs no vector, before the work of making one; return the metadata as JSON.
+
+    Raises `InvalidInput` that names the part below `address`, such as `documents[3]`.
+    """
+    _check_id(document_id, f"{address}.id")
+    if text is not None:
+        check_text(text, f"{address}.text")
+    return encode_metadata(metadata, f"{address}.metadata")
 
 
 def unit_vector(vector: npt.ArrayLike, dimensions: int, field: str = "vector") -> Vectors:
@@ -126,6 +136,15 @@ def _check_id(document_id: str, field: str) -> None:
     if not isinstance(document_id, str) or not 1 <= len(document_id) <= MAX_ID_CHARACTERS:
         raise InvalidInput(field, f"{field} must be a string of 1 to {MAX_ID_CHARACTERS} characters.")
     check_text(document_id, field)
+    if any(unicodedata.category(character) in _BREAKING for character in document_id):
+        raise InvalidInput(field, f"{field} must not hold control characters or line breaks.")
+    segments = document_id.replace("\\", "/").split("/")
+    if "." in segments or ".." in segments or document_id.endswith("/image"):
+        # An id stands in a URL's path. Clients resolve "." and "..", so that deleting the document ".."
+        # would reach the collection itself; ".../image" is the address of another document's picture.
+        raise InvalidInput(
+            field, f"{field} must not hold '.' or '..' as a path segment, nor end in '/image'; rename it."
+        )
 
 
 def _check_metadata_key(key: str, field: str) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,7 @@ from model.smollm import Progress, file_sha256
 
 MANIFEST = "solomon.json"
 VISION = "vision.safetensors"
+LOCAL = "local"  # the revision of a base that no hub delivered
 FORMAT_VERSION: Literal[1] = 1
 
 
@@ -133,41 +135,55 @@ def load_model(source: str | Path, progress: Progress = print) -> LoadedModel:
     return _load_plain(str(source), progress)
 
 
-def load_base(name: str, progress: Progress = print) -> tuple[Any, Any]:
+def load_base(name: str, progress: Progress = print, revision: str | None = None) -> tuple[Any, Any]:
     """A base model and its tokenizer with the route tokens. Raises CheckpointError with the mend.
 
     The mini base is built if need be and loads in fp32 (adapters merge exactly); others in their own dtype.
+    `revision` is a hub's commit, None for its newest; a folder and the mini base have one revision only.
     """
     mini = name == mini_base.NAME
     location = str(mini_base.ensure_mini_base(progress=progress)) if mini else name
+    commit = "main" if revision is None or Path(location).is_dir() else revision
     transformers_logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(location)
+        tokenizer = AutoTokenizer.from_pretrained(location, revision=commit)
         model = Qwen2VLForConditionalGeneration.from_pretrained(
-            location, dtype=torch.float32 if mini else "auto"
+            location, revision=commit, dtype=torch.float32 if mini else "auto"
         )
     except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(
-            f"The model '{name}' cannot be loaded: {str(error).splitlines()[0]} Give a folder with a "
-            "Qwen2-VL (config.json, safetensors, tokenizer), or connect to its hub once so that it lands in "
-            "the cache."
-        ) from error
+        mend = (
+            f"Remove {location} and start again: it is then built anew."
+            if mini
+            else "Give a folder with a Qwen2-VL (config.json, safetensors, tokenizer), or connect to its hub "
+            "once so that it lands in the cache."
+        )
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"The model '{name}' cannot be loaded: {reason} {mend}") from error
     _add_route_tokens(name, model, tokenizer)
     return model.eval(), tokenizer
+
+
+def base_revision(name: str, model: Any) -> str:
+    """Which revision of a base was loaded: the mini base's build, a hub's commit, or "local"."""
+    if name == mini_base.NAME:
+        return mini_base.revision()
+    return getattr(model.config, "_commit_hash", None) or LOCAL
 
 
 def _load_checkpoint(folder: Path, progress: Progress) -> LoadedModel:
     from peft import PeftModel
 
     manifest = verify(folder)
-    model, tokenizer = load_base(manifest.base.model, progress)
     if manifest.base.model == mini_base.NAME and manifest.base.revision != mini_base.revision():
         raise CheckpointError(
             f"{folder} was trained on revision {manifest.base.revision} of {mini_base.NAME}; this Solomon "
             f"builds {mini_base.revision()}. Use the checkpoint that came with it."
         )
+    model, tokenizer = load_base(manifest.base.model, progress, _hub_commit(manifest.base.revision))
     if VISION in manifest.files:
         _load_vision(model.model.visual, folder / VISION, whole=manifest.base.model == mini_base.NAME)
+    # peft asks transformers for an attribute under its old name; nobody who serves can mend that.
+    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
     merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
     return LoadedModel(
         model=merged.eval(),
@@ -186,6 +202,11 @@ def _load_checkpoint(folder: Path, progress: Progress) -> LoadedModel:
     )
 
 
+def _hub_commit(revision: str) -> str | None:
+    """A manifest's base revision where it names a hub's commit; None for "local"."""
+    return None if revision == LOCAL else revision
+
+
 def _load_vision(tower: Any, path: Path, whole: bool) -> None:
     """Put a checkpoint's vision weights into the tower: all of it (`whole`), or the part that was trained."""
     weights = {name: tensor.to(tower.dtype) for name, tensor in load_file(path).items()}
@@ -202,16 +223,15 @@ def _load_vision(tower: Any, path: Path, whole: bool) -> None:
 def _load_plain(source: str, progress: Progress) -> LoadedModel:
     model, tokenizer = load_base(source, progress)
     progress(f"'{source}' has no Solomon adapter: its routes are untrained, so force them or train one.")
-    revision = getattr(model.config, "_commit_hash", None) or "local"
-    mini = source == mini_base.NAME
+    revision = base_revision(source, model)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
         routes=RouteTokens.from_tokenizer(tokenizer),
         name=Path(source).name if Path(source).is_dir() else source,
         base=source,
-        revision=mini_base.revision() if mini else revision,
-        image_format=ImageFormat(square_side=mini_base.IMAGE_SIDE if mini else None),
+        revision=revision,
+        image_format=ImageFormat(square_side=mini_base.IMAGE_SIDE if source == mini_base.NAME else None),
         checkpoint_sha256=hashlib.sha256(f"{source}@{revision}".encode()).hexdigest(),
     )
 

@@ -57,7 +57,8 @@ class Decoder:
         self._rotary = Rotary(config, device)
         with torch.no_grad():
             self._embeddings = text.embed_tokens.weight.detach().to(device, dtype)
-            self._head = model.lm_head.weight.detach().to(device, dtype)
+            tied = model.lm_head.weight is text.embed_tokens.weight  # then one copy serves both
+            self._head = self._embeddings if tied else model.lm_head.weight.detach().to(device, dtype)
             self._norm = text.norm.weight.detach().to(device, torch.float32)
             self._layers = [_fuse(layer, dtype, device) for layer in text.layers]
 

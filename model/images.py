@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+import threading
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -24,6 +26,10 @@ _PATCH = 14
 _MERGE = 2
 _FRAMES = 2  # Qwen2-VL's temporal patch: a still image is shown twice
 _MAX_ASPECT = 200  # Qwen2-VL's own limit on long side / short side
+
+# Decoding takes up to 24 bytes a pixel for a moment: images above this size go one at a time.
+_LARGE_PIXELS = 4_000_000
+_large_image = threading.Lock()
 
 # What Pillow's decoders raise on damaged files, beside OSError.
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
@@ -126,8 +132,9 @@ def decode_image(data: bytes, limits: ImageLimits = ImageLimits()) -> Image.Imag
     if max(width, height) > limits.max_side or width * height > limits.max_pixels:
         raise _too_many_pixels(f"{width:,} x {height:,} pixels", limits)
     try:
-        image.load()
-        return _as_rgb(_upright(image))
+        with _large_image if width * height > _LARGE_PIXELS else nullcontext():
+            image.load()
+            return _as_rgb(_upright(image))
     except _DECODE_ERRORS as error:
         raise NotAnImage(
             "image",
@@ -177,16 +184,15 @@ def _too_many_pixels(size: str, limits: ImageLimits) -> ImageTooLarge:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF orientation says; unreadable EXIF data is no reason to refuse the picture."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except (*_DECODE_ERRORS, KeyError, TypeError, AttributeError):
-        return image
+    with suppress(*_DECODE_ERRORS, KeyError, TypeError, AttributeError):
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     """Any mode of the accepted formats as RGB."""
     if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip it to white
-        grey = np.clip(np.asarray(image, dtype=np.int64), 0, 65535) >> 8
+        grey = np.clip(np.asarray(image), 0, 65535) >> 8
         return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         layer = image.convert("RGBA")

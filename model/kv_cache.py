@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,8 +15,8 @@ class KVCache:
 
     `lengths[slot]` says how many positions of a slot are filled. What lies past it is masked out of the
     attention but must be finite, for even a weight of zero keeps a NaN: hence the zeros at the start and
-    in freed slots. The lowest free slot is taken first: on a CPU, where zeroed memory is only claimed
-    once it is touched, a lightly used cache stays small.
+    in freed slots. The lowest free slot is taken first: on a CPU, where the zeroed memory is only
+    claimed once it is touched, a lightly used cache stays small.
     """
 
     def __init__(
@@ -27,7 +29,7 @@ class KVCache:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self.states = torch.zeros(layers, 2, slots, kv_heads, capacity, head_dim, dtype=dtype, device=device)
+        self.states = _zeros((layers, 2, slots, kv_heads, capacity, head_dim), dtype, device)
         self.lengths = [0] * slots
         self._free = list(range(slots))
 
@@ -46,11 +48,11 @@ class KVCache:
 
         The slot's length becomes P. Raises `IndexError` when no slot is free.
         """
-        slot = heapq.heappop(self._free)
+        slot = self._free[0]
         length = prompt.shape[3]
         self.states[:, :, slot, :, :length] = prompt
         self.lengths[slot] = length
-        return slot
+        return heapq.heappop(self._free)  # only now: a copy that failed leaves the slot free
 
     def free(self, slot: int) -> None:
         """Give a slot back. Raises `ValueError` if it is free already."""
@@ -70,3 +72,11 @@ class KVCache:
         """Keys and values of the slots' first `length` positions, each `[n, kv_heads, length, head_dim]`."""
         filled = self.states[layer, :, :, :, :length]
         return filled[0].index_select(0, slots), filled[1].index_select(0, slots)
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros; on a CPU without touching the memory, as `torch.zeros` would (hundreds of megabytes)."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    untouched = np.zeros(math.prod(shape) * dtype.itemsize, dtype=np.uint8)
+    return torch.from_numpy(untouched).view(dtype).view(shape)

@@ -8,15 +8,20 @@ shape and seeded random weights; a checkpoint brings the trained ones.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from model.errors import DownloadError
 from model.smollm import GGUF_SHA256, Progress, cache_dir, ensure_gguf
 
 NAME = "solomon-mini-base"
@@ -46,18 +51,50 @@ def mini_base_path(cache: Path | None = None) -> Path:
 
 
 def ensure_mini_base(cache: Path | None = None, progress: Progress = print) -> Path:
-    """The built base's folder; built (once) from the verified GGUF when it is missing."""
+    """The built base's folder; built (once) from the verified GGUF when it is missing.
+
+    Processes that start together build it once: the others wait. Raises DownloadError when the GGUF
+    cannot be had, or when the cache directory cannot be written.
+    """
     target = mini_base_path(cache)
     if (target / "complete.json").exists():
         return target
-    gguf = ensure_gguf(cache, progress)
+    try:
+        with _building_in(target.parent, progress):
+            if not (target / "complete.json").exists():
+                _build_into(target, ensure_gguf(cache, progress), progress)
+    except OSError as error:
+        raise DownloadError(
+            f"The mini base cannot be built in {target.parent}: {error}. Make room there, or name another "
+            "directory in SOLOMON_CACHE_DIR."
+        ) from error
+    return target
+
+
+def _build_into(target: Path, gguf: Path, progress: Progress) -> None:
+    """Build beside the target, then rename: a folder of that name is whole, or has no completion mark."""
     progress("Building the mini base (once) ...")
-    with tempfile.TemporaryDirectory(dir=gguf.parent) as name:
+    with tempfile.TemporaryDirectory(dir=target.parent) as name:
         folder = Path(name) / "base"
         build_mini_base(gguf, folder)
         shutil.rmtree(target, ignore_errors=True)
         folder.replace(target)
-    return target
+
+
+@contextmanager
+def _building_in(cache: Path, progress: Progress) -> Iterator[None]:
+    """Hold the cache directory's lock, waiting for it; the system drops it when a process dies."""
+    cache.mkdir(parents=True, exist_ok=True)
+    directory = os.open(cache, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("Another process is building the mini base; waiting for it ...")
+            fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 def build_mini_base(gguf: Path, folder: Path) -> None:
@@ -71,6 +108,8 @@ def build_mini_base(gguf: Path, folder: Path) -> None:
     graft(source.state_dict(), model, tokenizer)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.to(torch.bfloat16).save_pretrained(folder)
+    # safetensors writes for the owner alone; a server often runs as another user.
+    (folder / "model.safetensors").chmod(0o644)
     tokenizer.save_pretrained(folder)
     (folder / "complete.json").write_text(json.dumps({"name": NAME, "revision": revision()}))
 

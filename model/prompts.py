@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 
 from tokenizers import Tokenizer
@@ -16,8 +15,6 @@ EMBED_TOKEN = "/embed"  # noqa: S105
 AUGMENT_TOKEN = "/augment"  # noqa: S105
 EOS_TOKEN = "<|im_end|>"  # noqa: S105
 IMAGE_TOKEN = "<|image_pad|>"  # noqa: S105
-
-_IMAGE_MARKER = re.compile(r"<\|image_\d+\|>[ \t]*\n?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +75,7 @@ class PromptEncoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt_format: PromptFormat | None = None) -> None:
         self.routes = RouteTokens.from_tokenizer(tokenizer)
         self._plain = _without_added_tokens(tokenizer)
+        self._longest_token = max(map(len, self._plain.get_vocab()))  # characters
         template = prompt_format or PromptFormat()
 
         def parse(text: str) -> list[int]:
@@ -116,14 +114,16 @@ class PromptEncoder:
                 "text", "empty_item", "The item has neither text nor an image; give at least one."
             )
         lead = instruction.strip() if instruction else ""
-        body = "\n".join(part for part in (lead, text if has_text else None) if part)
+        whole = "\n".join(part for part in (lead, text if has_text else None) if part)
+        body = whole[: self._most_characters(max_tokens)]
         prefix, suffix = self._frames[input_type]
         vision = self._vision_ids(image_tokens)
         body_ids = self.plain_ids(body)
         total = len(prefix) + len(vision) + len(body_ids) + len(suffix)
         if max_tokens is not None and total > max_tokens:
             fixed = total - len(body_ids)
-            body_ids = self._cut(body_ids, lead, max_tokens - fixed, total, max_tokens, truncate)
+            size = f"{total:,}" if body == whole else f"more than {total:,}"
+            body_ids = self._cut(body_ids, lead, max_tokens - fixed, size, max_tokens, truncate)
         return [*prefix, *vision, *body_ids, *suffix]
 
     def one_pass(self, query_ids: list[int]) -> list[int]:
@@ -150,23 +150,26 @@ class PromptEncoder:
         before, after = self._vision
         return [*before, *[self.routes.image_id] * image_tokens, *after]
 
+    def _most_characters(self, max_tokens: int | None) -> int | None:
+        """So many characters are more than `max_tokens`, whatever they are: what follows need not be read.
+
+        Tokenising a text of megabytes takes seconds. A token is at most `_longest_token` characters, of
+        which Unicode normalisation may have made each out of several.
+        """
+        return None if max_tokens is None else 4 * self._longest_token * (max_tokens + 1)
+
     def _cut(
-        self, body_ids: list[int], lead: str, room: int, total: int, limit: int, truncate: bool
+        self, body_ids: list[int], lead: str, room: int, size: str, limit: int, truncate: bool
     ) -> list[int]:
         """The text's ids cut to `room`, or `TooLong` with the field that has to shrink."""
         if room < 0:
-            raise _too_long("image", total, limit, "send a smaller image")
+            raise _too_long("image", size, limit, "send a smaller image")
         lead_count = len(self.plain_ids(lead + "\n")) if lead else 0
         if lead_count > room:
-            raise _too_long("instruction", total, limit, "shorten the instruction")
+            raise _too_long("instruction", size, limit, "shorten the instruction")
         if not truncate:
-            raise _too_long("text", total, limit, "shorten the text or set truncate to true")
+            raise _too_long("text", size, limit, "shorten the text or set truncate to true")
         return body_ids[:room]
-
-
-def strip_image_markers(text: str) -> str:
-    """MMEB's texts without their `<|image_1|>` markers: the prompt has its own place for the image."""
-    return _IMAGE_MARKER.sub("", text)
 
 
 def _without_added_tokens(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
@@ -178,5 +181,5 @@ def _without_added_tokens(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     return Tokenizer.from_str(json.dumps(description))
 
 
-def _too_long(field: str, total: int, limit: int, mend: str) -> TooLong:
-    return TooLong(field, "too_long", f"The prompt has {total:,} tokens and the limit is {limit:,}; {mend}.")
+def _too_long(field: str, size: str, limit: int, mend: str) -> TooLong:
+    return TooLong(field, "too_long", f"The prompt has {size} tokens and the limit is {limit:,}; {mend}.")

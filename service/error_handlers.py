@@ -40,7 +40,10 @@ _MENDS: Mapping[str, str] = {
     "list_type": "Send a list.",
     "dict_type": "Send an object.",
     "too_short": "Send at least one, or leave the field out where it is optional.",
+    "too_long": "Send fewer; GET /info tells the limits.",
+    "too_many_names": "Remove what /docs does not list.",
     "string_too_short": "Send at least one character.",
+    "string_too_long": "Shorten it.",
     "string_unicode": "Send well-formed Unicode text.",
     "item_kind": "Send a string or {text, image}.",
     "input_kind": "Send a string, an object or a list of them.",
@@ -87,7 +90,7 @@ def http_problem(request: Request, error: HTTPException) -> Problem:
         return body_problem(error.limit)
     headers = dict(error.headers or {})
     if error.status_code == 404:
-        return Problem(problems.NOT_FOUND, f"Nothing is at {request.url.path}; /docs lists the calls.")
+        return Problem(problems.NOT_FOUND, f"Nothing is at {request.scope['path']}; /docs lists the calls.")
     if error.status_code == 405:
         allowed = headers.get("Allow") or headers.get("allow") or "another method"
         detail = f"{request.method} is not answered here. Use {allowed}."
@@ -104,7 +107,7 @@ def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
 
     def answer(request: Request, problem: Problem) -> Response:
         metrics.on_rejected(problem.kind.slug)
-        return problem_response(request.url.path, problem)
+        return problem_response(request.scope["path"], problem)
 
     async def on_problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)  # noqa: S101 - narrows Starlette's handler type

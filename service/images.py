@@ -7,6 +7,8 @@ import binascii
 import re
 from typing import Protocol
 
+import anyio.to_thread
+
 from model.errors import ImageTooLarge, InputError, NotAnImage
 
 _HEADER = re.compile(r"data:(?P<type>[^;,]*)(?P<parameters>[^,]*),", re.IGNORECASE)
@@ -87,7 +89,8 @@ class ImageResolver:
         """The encoded image behind a data URI or an https URL. Raises `InputError`."""
         scheme = reference[:8].lower()
         if scheme.startswith("data:"):
-            return decode_data_uri(reference, self._max_bytes)
+            # Tens of megabytes take long enough to hold up every other call.
+            return await anyio.to_thread.run_sync(decode_data_uri, reference, self._max_bytes)
         if scheme.startswith(("https:", "http:")):
             return await self._urls.fetch(reference)
         message = "An image is a data URI ('data:image/png;base64,...') or an https URL; send one of these."

@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 
 from index.types import Image, NewDocument, VectorStore
+from index.validation import check_fields
 from model.errors import InputError
 from model.types import Embedder, EmbedOptions, InputType, Item
 from service import problems
@@ -55,13 +56,16 @@ class IngestionService:
         that comes twice or a collection of another model.
         """
         ids = _assign_ids(documents)
+        for document_id, document in zip(ids, documents, strict=True):
+            check_fields(document_id, document.item.text, document.metadata, document.item.address)
         info = await anyio.to_thread.run_sync(self._store.get, collection, limiter=self._store_threads)
         check_same_space(info, self._embedder.info)
         items = [document.item for document in documents]
-        resolved = await self._embedding.resolve(items, deadline)
-        images = [_image(item, request.address) for item, request in zip(resolved, items, strict=True)]
         options = EmbedOptions(input_type=InputType.DOCUMENT, priority=DOCUMENT_PRIORITY)
-        embeddings = await self._embedding.embed_resolved(items, resolved, options, deadline)
+        with self._embedding.admit(len(items)) as admission:
+            resolved = await self._embedding.resolve(items, deadline)
+            images = [_image(item, request.address) for item, request in zip(resolved, items, strict=True)]
+            embeddings = await self._embedding.embed_resolved(items, resolved, options, deadline, admission)
         written = [
             NewDocument(
                 id=document_id,

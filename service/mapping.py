@@ -76,7 +76,8 @@ def store_problem(error: StoreError) -> Problem:
     if isinstance(error, CollectionExists):
         return Problem(problems.OTHER_MODEL, _sentence(error))
     if isinstance(error, InvalidInput):
-        return field_problem(problems.INVALID_INPUT, error.field, str(error))
+        message = str(error).removeprefix(f"{error.field} ")  # the problem names the field by itself
+        return field_problem(problems.INVALID_INPUT, error.field, message)
     if isinstance(error, StorageError):
         return Problem(problems.STORAGE, f"{_sentence(error)} Nothing of this call was kept.")
     return Problem(problems.INTERNAL, "The index failed. The log names the cause under this request's id.")

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from service.middleware.api_key import OPEN_PATHS
 from service.problem_responses import OPENAI_PREFIX
 from service.problems import MEDIA_TYPE
 
@@ -14,8 +15,11 @@ _FASTAPI_SCHEMAS = ("HTTPValidationError", "ValidationError")
 _UNDOCUMENTED = {"description": "A field is not valid; `errors` names it and the mend."}
 
 
-def use_problem_documents(app: FastAPI) -> None:
-    """Replace FastAPI's own error schemas in the application's OpenAPI document, once it is asked for."""
+def use_problem_documents(app: FastAPI, *, needs_key: bool) -> None:
+    """Replace FastAPI's own error schemas in the application's OpenAPI document, once it is asked for.
+
+    With `needs_key` it also says which calls take an API key and how.
+    """
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -26,10 +30,20 @@ def use_problem_documents(app: FastAPI) -> None:
                     _describe_errors(path, call["responses"])
             for name in _FASTAPI_SCHEMAS:
                 document["components"]["schemas"].pop(name, None)
+            if needs_key:
+                _describe_key(document)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+def _describe_key(document: dict[str, Any]) -> None:
+    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"key": []}]
+    for path in OPEN_PATHS:
+        for call in document["paths"][path].values():
+            call["security"] = []
 
 
 def _describe_errors(path: str, responses: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ class ProblemType:
 MALFORMED_BODY = ProblemType("malformed-body", 400, "The body is not valid JSON")
 BAD_REQUEST = ProblemType("bad-request", 400, "The request cannot be understood")
 UNAUTHENTICATED = ProblemType("unauthenticated", 401, "An API key is needed")
+FOREIGN_HOST = ProblemType("foreign-host", 403, "The server does not answer to this host name")
 NOT_FOUND = ProblemType("not-found", 404, "There is nothing at this address")
 UNKNOWN_COLLECTION = ProblemType("unknown-collection", 404, "No collection has that name")
 UNKNOWN_DOCUMENT = ProblemType("unknown-document", 404, "No document has that id")

@@ -155,7 +155,7 @@ class Runtime:
     def _build(self, backend: Backend) -> Services:
         threads = anyio.CapacityLimiter(STORE_THREADS)
         images = ImageResolver(self._fetcher, self.settings.max_image_bytes)
-        embedding = EmbeddingService(backend.embedder, images, self.metrics)
+        embedding = EmbeddingService(backend.embedder, images, self.metrics, self.settings.max_queue)
         return Services(
             backend=backend,
             embedding=embedding,

@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 import numpy as np
 
+from index.filters import parse_filter
 from index.types import Hit, InvalidInput, VectorStore
 from model.types import Embedder, Embedding, EmbedOptions, Vector
 from service import problems
@@ -66,7 +67,7 @@ class SearchService:
         collection of another model.
         """
         started = time.perf_counter()
-        # The collection is checked first: a search that cannot be answered costs the model nothing.
+        # The collection and the filter come first: a search that cannot be answered costs the model nothing.
         await self._check(question)
         checked = time.perf_counter()
         embedding = await self._embed(question, options, deadline)
@@ -99,6 +100,8 @@ class SearchService:
             )
         except InvalidInput as error:  # of the name, which this call knows as "collection"
             raise field_problem(problems.INVALID_INPUT, "collection", str(error)) from None
+        if question.filter is not None:
+            parse_filter(question.filter)
         if question.item is not None:
             check_same_space(info, self._embedder.info)
 

@@ -30,8 +30,16 @@ class Server:
         self._server = uvicorn.Server(config)
 
     def run(self) -> Exception | None:
-        """Serve; returns why the backend could not be opened, None after an ordinary stop."""
-        self._server.run()
+        """Serve; returns why serving could not begin, None after an ordinary stop."""
+        try:
+            self._server.run()
+        except KeyboardInterrupt:
+            pass  # raised again by uvicorn, after the stop that Ctrl-C asked for
+        except SystemExit:  # raised by uvicorn if it cannot listen; its log line says why
+            config = self._server.config
+            return OSError(
+                f"port {config.port} of {config.host} cannot be listened on; choose another --port"
+            )
         return self._runtime.failure
 
     def _stop(self) -> None:
@@ -39,5 +47,5 @@ class Server:
 
 
 def run_server(settings: Settings) -> Exception | None:
-    """Serve until stopped; returns why the backend could not be opened, None after an ordinary stop."""
+    """Serve until stopped; returns why serving could not begin, None after an ordinary stop."""
     return Server(settings).run()

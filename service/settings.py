@@ -11,6 +11,8 @@ from platformdirs import user_data_path
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.schemas.items import MAX_ITEMS
+
 DEFAULT_CHECKPOINT = "solomon-mini"
 
 
@@ -68,6 +70,12 @@ class Settings(BaseSettings):
     )
     api_keys: Secrets = Field((), description="Comma-separated API keys; every call but health needs one.")
 
+    allowed_hosts: Hosts = Field(
+        (),
+        description="Comma-separated host names to answer to besides localhost and 127.0.0.1; unset: any, "
+        "but only those two on a loopback address without API keys.",
+    )
+
     data_dir: Path = Field(
         default_factory=default_data_dir, description="Folder of the collections; one server at a time."
     )
@@ -90,7 +98,7 @@ class Settings(BaseSettings):
     )
     max_batch_size: int | None = Field(None, ge=1, description="Most sequences in one forward pass.")
 
-    max_items: int = Field(256, ge=1, le=4096, description="Most items of one call.")
+    max_items: int = Field(256, ge=1, le=MAX_ITEMS, description="Most items of one call.")
     max_queue: int = Field(
         1024, ge=1, description="Most items waiting for the model; beyond it calls get 429."
     )
@@ -107,6 +115,11 @@ class Settings(BaseSettings):
     demo: bool = Field(True, description="Index the demo corpus into 'default' on the first start.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text.")
+
+    @property
+    def checks_host(self) -> bool:
+        """Whether the Host header decides if a call is answered."""
+        return bool(self.allowed_hosts) or (is_loopback(self.host) and not self.api_keys)
 
     @model_validator(mode="after")
     def _check_exposure(self) -> Self:

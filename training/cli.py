@@ -77,6 +77,10 @@ def joint(
     tower: Annotated[
         Path | None, typer.Option(help="Pre-trained vision tower, for bases without one.")
     ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(help="state.safetensors of an earlier run whose adapter this one begins with."),
+    ] = None,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
 ) -> None:
     """Train LoRA and route tokens by L_rep + alpha_gen L_gen; run again to go on after an interruption."""
@@ -84,7 +88,7 @@ def joint(
     from training.recipe import load_recipe
 
     with failures():
-        train(load_recipe(recipe), Places(data, run, output, tower), device, console.print)
+        train(load_recipe(recipe), Places(data, run, output, tower, start_from), device, console.print)
 
 
 @app.command()

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.checkpoint import VISION, Base, Manifest, read_manifest, write_manifest
+from model.checkpoint import MANIFEST, VISION, Base, Manifest, read_manifest, write_manifest
 from model.mini_base import NAME as MINI_BASE
 from training.recipe import Recipe
 
@@ -26,13 +26,15 @@ def export_checkpoint(
     vision: Mapping[str, Tensor],
     facts: dict[str, Any],
 ) -> Manifest:
-    """Write a checkpoint folder (replacing what is there) and its manifest.
+    """Write a checkpoint folder (replacing an older checkpoint there) and its manifest.
 
     `vision` are the vision tower's weights that the base does not have (see `vision_weights`), `facts`
     describe the training.
 
-    The threshold is the manifest's default until `calibrate` and the scores are added.
+    The threshold is the manifest's default until `calibrate` and the scores are added. Raises ValueError
+    for a folder that holds something else.
     """
+    require_replaceable(folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     # Where this machine keeps its base is nobody else's business, nor would the path hold there.
@@ -54,6 +56,12 @@ def export_checkpoint(
         licences=licences,
     )
     return write_manifest(folder, manifest)
+
+
+def require_replaceable(folder: Path) -> None:
+    """Raise ValueError unless the folder is missing, empty or a checkpoint: whatever else stays untouched."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise ValueError(f"{folder} holds other files than a checkpoint's; give another folder or empty it.")
 
 
 def update_manifest(folder: Path, **changes: Any) -> Manifest:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import torch
 
-from model.checkpoint import load_base
+from model.checkpoint import base_revision, load_base
 from model.images import ImageFormat
 from model.mini_base import NAME as MINI_BASE
-from model.mini_base import revision as mini_revision
 from model.prompts import PromptEncoder
 from training.batches import BatchBuilder, Sampler
-from training.export import export_checkpoint, vision_weights
+from training.export import export_checkpoint, require_replaceable, vision_weights
 from training.features import image_paths, tower_features
 from training.mmeb import TrainingRow, read_training_rows
 from training.recipe import Recipe
+from training.state import load_parameters
 from training.student import Student, add_lora
 from training.trainer import Trainer
 from training.vision.distill import load_tower
@@ -33,10 +33,15 @@ class Places:
     run: Path
     output: Path
     tower: Path | None = None
+    start_from: Path | None = None  # another run's state: its adapter is where this run begins
 
 
 def train(recipe: Recipe, places: Places, device: str = "cpu", report: Callable[[str], None] = print) -> None:
-    """Train (or go on training) and export. Raises ValueError for missing data, naming the subset."""
+    """Train (or go on training) and export.
+
+    Raises ValueError for missing data, naming the subset, and for an output folder of something else.
+    """
+    require_replaceable(places.output)
     rows = {name: _read_subset(places.data, name) for name in recipe.datasets}
     model, tokenizer = load_base(recipe.base, report)
     tower = model.model.visual
@@ -55,11 +60,13 @@ def train(recipe: Recipe, places: Places, device: str = "cpu", report: Callable[
     tower.merger.float()
     grid = (recipe.image_side or 0) // PIXELS_PER_IMAGE_TOKEN
     student = Student(adapted, prompts.routes, features, grid)
+    if places.start_from is not None:
+        load_parameters(places.start_from, student, skip=".visual.merger.")
     builder = BatchBuilder(prompts, grid**2, recipe.max_text_tokens, recipe.max_augment_tokens)
     sampler = Sampler(rows, recipe.datasets, recipe.batch_size, recipe.seed)
     Trainer(student, builder, sampler, recipe, places.run).run()
     mini = recipe.base == MINI_BASE
-    revision = mini_revision() if mini else getattr(model.config, "_commit_hash", None) or "local"
+    revision = base_revision(recipe.base, model)
     vision = vision_weights(tower, whole=mini or places.tower is not None)
     facts = {"rows": {name: len(subset) for name, subset in rows.items()}}
     export_checkpoint(places.output, adapted, recipe, revision, vision, facts)

@@ -50,6 +50,17 @@ def restore_state(path: Path, module: nn.Module, optimizer: torch.optim.Optimize
     return facts
 
 
+def load_parameters(path: Path, module: nn.Module, skip: str) -> None:
+    """Take another run's trained parameters as a start, without its optimizer.
+
+    Parameters whose name holds `skip` keep their own values. Raises KeyError when one is missing.
+    """
+    with safe_open(path, "pt") as file, torch.no_grad():
+        for name, parameter in trainable(module).items():
+            if skip not in name:
+                parameter.copy_(file.get_tensor(f"parameter/{name}"))
+
+
 def stored_facts(path: Path) -> dict[str, Any]:
     """The facts of a state file, without loading its tensors."""
     with safe_open(path, "pt") as file:

@@ -6,8 +6,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -177,18 +178,22 @@ class Engine:
         results = self._forward(batch, self._runner.prefill)
         self._observe_step("prefill", len(batch), started)
         for request, result in results:
-            request.augment_probability = result.augment_probability
-            request.route = request.choose_route() if request.is_query else None
-            if request.route is Route.AUGMENT and result.prompt_kv is not None:
-                self._begin_augmentation(request, result.prompt_kv)
-            else:
-                self._finish(request, result.vector)
+            with self._failing_alone(request):
+                self._take_route(request, result)
+
+    def _take_route(self, request: Request, result: Prefilled) -> None:
+        request.augment_probability = result.augment_probability
+        request.route = request.choose_route() if request.is_query else None
+        if request.route is Route.AUGMENT and result.prompt_kv is not None:
+            self._begin_augmentation(request, result.prompt_kv)
+        else:
+            self._finish(request, result.vector)
 
     def _begin_augmentation(self, request: Request, prompt_kv: Tensor) -> None:
         """Take a slot and `/augment` as given, or park with a copy that outlives the batch."""
         if self._runner.cache.free_slots == 0:
-            request.state = State.PARKED
             request.prompt_kv = prompt_kv.clone()
+            request.state = State.PARKED
             self._parked.append(request)
             return
         request.slot = self._runner.cache.allocate(prompt_kv)
@@ -198,25 +203,44 @@ class Engine:
         self._decoding.append(request)
 
     def _start_parked(self) -> None:
-        while self._parked and self._runner.cache.free_slots:
-            request = self._parked.popleft()
-            if request.prompt_kv is not None:
-                self._begin_augmentation(request, request.prompt_kv)
+        """Give free slots to the parked, except those that are for forced augmentations queued earlier."""
+        while self._parked:
+            request = self._parked[0]
+            if self._runner.cache.free_slots <= self._scheduler.forced_before(request):
+                return
+            self._parked.popleft()
+            request.state = State.PREFILL
+            with self._failing_alone(request):
+                if request.prompt_kv is not None:
+                    self._begin_augmentation(request, request.prompt_kv)
 
     def _decode(self, batch: Sequence[Request]) -> None:
         """One token for every augmentation; those that were fed EOS are finished."""
         started = time.monotonic()
         results = self._forward(batch, self._runner.decode)
         self._observe_step("decode", len(batch), started)
-        eos = self._runner.routes.eos_id
         for request, result in results:
-            if result.vector is not None:
-                self._finish(request, result.vector)
-            elif result.token == eos or len(request.answer) >= request.max_augment_tokens:
-                request.next_token = eos  # written by the model, or forced when the budget is spent
-            else:
-                request.answer.append(result.token)
-                request.next_token = result.token
+            with self._failing_alone(request):
+                self._take_token(request, result)
+
+    def _take_token(self, request: Request, result: Decoded) -> None:
+        eos = self._runner.routes.eos_id
+        if result.vector is not None:
+            self._finish(request, result.vector)
+        elif result.token == eos or len(request.answer) >= request.max_augment_tokens:
+            request.next_token = eos  # written by the model, or forced when the budget is spent
+        else:
+            request.answer.append(result.token)
+            request.next_token = result.token
+
+    @contextmanager
+    def _failing_alone(self, request: Request) -> Iterator[None]:
+        """What goes wrong after a pass (no memory for a copy, say) fails this request, not the engine."""
+        try:
+            yield
+        except Exception as error:
+            _log.exception("A request failed after its forward pass.")
+            self._fail(request, error)
 
     def _finish(self, request: Request, vector: Vector) -> None:
         text = None

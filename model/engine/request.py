@@ -65,6 +65,11 @@ class Request:
         return self.is_query and self.choice is not RouteChoice.EMBED
 
     @property
+    def forced_to_augment(self) -> bool:
+        """Whether it is known beforehand to need a slot of the KV cache."""
+        return self.is_query and self.choice is RouteChoice.AUGMENT
+
+    @property
     def prefill_length(self) -> int:
         """Tokens that its prefill feeds: a query's prompt is followed by `/embed` and EOS."""
         return len(self.ids) + (2 if self.is_query else 0)

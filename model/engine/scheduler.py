@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from model.engine.request import Request
 from model.engine.settings import EngineSettings
 from model.errors import EngineStopped, QueueFull
-from model.types import RouteChoice
 
 _FREE_PADDING = 128  # padding tokens that are never worth a second batch
 _RETRY_BOUNDS = (0.1, 60.0)  # seconds
@@ -71,6 +70,18 @@ class Scheduler:
             self._queue = alive
         return dead
 
+    def forced_before(self, parked: Request) -> int:
+        """How many forced augmentations wait that go before a parked one: for them slots must be left.
+
+        Forced augmentations may not park, so without this a stream of parked ones would starve them.
+        """
+        turn = (parked.priority, parked.submitted)
+        with self._changed:
+            return sum(
+                request.forced_to_augment and (request.priority, request.submitted) < turn
+                for request in self._queue
+            )
+
     def next_batch(self, room: Room) -> list[Request]:
         """Take the next prefill batch, sorted by length; empty when nothing can run now.
 
@@ -124,7 +135,7 @@ class _Batch:
         self._longest = max(self._longest, request.prefill_length)
         self._tokens += request.prefill_length
         self._augmenting += request.may_augment
-        self._forced += request.choice is RouteChoice.AUGMENT and request.is_query
+        self._forced += request.forced_to_augment
         return True
 
     def _has_room(self, request: Request) -> bool:
@@ -132,7 +143,7 @@ class _Batch:
             return True
         if self._augmenting >= self._room.slots + self._room.parking:
             return False
-        return request.choice is not RouteChoice.AUGMENT or self._forced < self._room.slots
+        return not request.forced_to_augment or self._forced < self._room.slots
 
     def _pads_well(self, length: int) -> bool:
         if not self.requests:

@@ -9,7 +9,7 @@ from service.cli.plugins import add_plugins
 
 EPILOG = (
     "Exit codes: 0 done; 1 something failed or was not found; 2 wrong usage; 3 the server cannot be "
-    "reached or is not ready; 4 the server refused the API key."
+    "reached or is not ready; 4 the server refused the API key; 130 interrupted."
 )
 
 app = typer.Typer(

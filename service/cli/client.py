@@ -57,10 +57,13 @@ class Client:
                 f"No server answers at {self._url} ({error}). Start one with `solomon serve`.",
                 Exit.UNREACHABLE,
             )
+        body = _json(response)
+        if body is None:
+            fail(f"What answers at {self._url} ({response.status_code}) is not Solomon; check --url.")
         if response.is_success:
-            return _json(response)
-        problem = ServerProblem(response.status_code, _json(response))
-        if problem.status in (401, 403):
+            return body
+        problem = ServerProblem(response.status_code, body)
+        if problem.status == 401:
             fail(f"{problem} Set {API_KEY_VARIABLE}.", Exit.UNAUTHORISED)
         if problem.status == 503:
             fail(str(problem), Exit.UNREACHABLE)
@@ -74,9 +77,10 @@ class Client:
             fail(str(problem), Exit.USAGE if problem.status in (400, 413, 415, 422) else Exit.FAILED)
 
 
-def _json(response: httpx.Response) -> dict[str, Any]:
+def _json(response: httpx.Response) -> dict[str, Any] | None:
+    """The object that a server of ours answers, {} for an empty answer; None for what is not ours."""
     try:
         body = response.json() if response.content else {}
     except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
+        return None
+    return body if isinstance(body, dict) else None

@@ -29,8 +29,11 @@ def add(
 ) -> None:
     """Add images and JSONL documents; the collection is made if it is missing.
 
-    Bad items are skipped and listed at the end, and the exit code is then 1. An item's id is its
-    file's path as given, or "id" in JSONL; adding it again replaces it.
+    Bad items are skipped and listed at the end, and the exit code is then 1.
+    An item's id is its file's path as given (absolute where that holds ".."),
+    or "id" in JSONL. Adding it again replaces it, so an interrupted command
+    can simply be run again; a JSONL line without an id becomes a new document
+    each time.
     """
     from service.cli.client import Client
     from service.cli.corpus import read_corpus

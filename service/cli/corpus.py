@@ -11,6 +11,7 @@ from typing import Any
 from service.cli.inputs import IMAGE_SUFFIXES, image_reference
 
 _FIELDS = frozenset({"id", "text", "image", "metadata"})
+_NOT_JSON = "holds NaN, an infinity or half of a surrogate pair, which JSON has not."
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +45,28 @@ def read_corpus(paths: Sequence[Path]) -> Iterator[Entry | Failure]:
 
 def _image_entry(path: Path) -> Entry | Failure:
     source = f"{path}:"
+    if not _can_be_sent(str(path)):
+        return Failure(repr(source), "has a name that is not UTF-8; rename it.")
     try:
         image = image_reference(path)
     except OSError as error:
         return Failure(source, f"cannot be read ({error.strerror}).")
-    return Entry(source, {"id": path.as_posix(), "image": image, "metadata": {"file": path.name}})
+    return Entry(source, {"id": _document_id(path), "image": image, "metadata": {"file": path.name}})
+
+
+def _document_id(path: Path) -> str:
+    """The path as given; where it leads upwards, which an id may not, the absolute one."""
+    return (path.resolve() if ".." in path.parts else path).as_posix()
 
 
 def _read_jsonl(path: Path) -> Iterator[Entry | Failure]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield _row_entry(path, f"{path}:{number}:", line)
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield _row_entry(path, f"{path}:{number}:", line)
+    except OSError as error:
+        yield Failure(f"{path}:", f"cannot be read ({error.strerror}).")
 
 
 def _row_entry(path: Path, source: str, line: bytes) -> Entry | Failure:
@@ -70,10 +81,21 @@ def _row_entry(path: Path, source: str, line: bytes) -> Entry | Failure:
         return Failure(
             source, f"has unknown fields: {', '.join(unknown)}; there are {', '.join(sorted(_FIELDS))}."
         )
+    if not _can_be_sent(row):
+        return Failure(source, _NOT_JSON)
     image = row.get("image")
     if isinstance(image, str) and not image.startswith(("data:", "https:")):
         try:
             row["image"] = image_reference(path.parent / image)
-        except OSError as error:
-            return Failure(source, f"its image {image} cannot be read ({error.strerror}).")
+        except (OSError, ValueError) as error:  # ValueError: the name holds a NUL
+            return Failure(source, f"its image {image!r} cannot be read ({error}).")
     return Entry(source, row)
+
+
+def _can_be_sent(value: Any) -> bool:
+    """Whether a value is JSON in UTF-8: Python also reads NaN, and keeps broken names as lone surrogates."""
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        return False
+    return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def embed(
     text: Annotated[str | None, typer.Argument(help="The text; may be left out with --image.")] = None,
     image: Annotated[Path | None, typer.Option(help="An image file.", exists=True, dir_okay=False)] = None,
-    input_type: Annotated[str, typer.Option(help="query (routed) or document.")] = "query",
+    input_type: Annotated[
+        Literal["query", "document"], typer.Option(help="Queries are routed, documents are not.")
+    ] = "query",
     route: RouteOption = "auto",
     instruction: Annotated[str | None, typer.Option(help="What to look for.")] = None,
     url: Url = DEFAULT_URL,
@@ -52,10 +54,7 @@ def _embed_offline(
 ) -> dict[str, Any]:
     from model.types import EmbedOptions, InputType, Item, RouteChoice
 
-    try:
-        options = EmbedOptions(InputType(input_type), instruction, RouteChoice(route))
-    except ValueError as error:
-        fail(f"{error}; see `solomon embed --help`.", Exit.USAGE)
+    options = EmbedOptions(InputType(input_type), instruction, RouteChoice(route))
     return _run_engine(Item(text, None if image is None else image.read_bytes()), options)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ Url = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of a table.")]
 RouteOption = Annotated[
-    str, typer.Option("--route", help="auto: the model decides; embed: pool at once; augment: write first.")
+    Literal["auto", "embed", "augment"],
+    typer.Option("--route", help="auto: the model decides; embed: pool at once; augment: write first."),
 ]
 Collection = Annotated[str, typer.Option("--collection", "-c", help="The collection.")]

@@ -35,14 +35,20 @@ def _explain(entry: Any) -> str:
 
 def serve(
     host: Annotated[
-        str | None, typer.Option(help="Address to listen on [127.0.0.1].", show_default=False)
+        str | None, typer.Option(help="Address to listen on; else 127.0.0.1.", show_default=False)
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on [8080].", show_default=False)] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; else 8080.", show_default=False)
+    ] = None,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the collections.", show_default=False)
+        Path | None,
+        typer.Option(help="Folder of the collections; else ~/.local/share/solomon.", show_default=False),
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Folder of a Solomon checkpoint.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Folder of a Solomon checkpoint; else the one that is shipped.", show_default=False
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -51,14 +57,15 @@ def serve(
     demo: Annotated[
         bool | None,
         typer.Option(
-            "--demo/--no-demo", help="Index the demo corpus on the first start [on].", show_default=False
+            "--demo/--no-demo", help="Index the demo corpus on the first start; else yes.", show_default=False
         ),
     ] = None,
 ) -> None:
     """Serve HTTP until interrupted.
 
-    Every setting is also an environment variable, SOLOMON_ and its name: SOLOMON_PORT, SOLOMON_API_KEYS,
-    SOLOMON_DATA_DIR and so on; an option wins over its variable.
+    Every setting is an environment variable, SOLOMON_ and its name, such as
+    SOLOMON_PORT and SOLOMON_API_KEYS; the README lists them all. An option
+    wins over its variable.
     """
     settings = load_settings(
         host=host, port=port, data_dir=data_dir, checkpoint=checkpoint, model=model, demo=demo

@@ -52,6 +52,7 @@ def image_path(collection: str, document_id: str, media_type: str | None) -> str
 _MEANINGS = {
     400: "The body is not valid JSON.",
     401: "An API key is needed.",
+    403: "The server does not answer to the host name of the call.",
     404: "The collection, document or model does not exist.",
     409: "The collection was made by another model.",
     413: "The body or an image is too large.",
@@ -62,12 +63,13 @@ _MEANINGS = {
     504: "The answer was not ready in time.",
     507: "The disk refused the write; nothing was kept.",
 }
-_EMBEDDING = (400, 401, 413, 415, 422, 429, 503, 504)
+_COMMON = (401, 403, 503)
+_EMBEDDING = (400, 401, 403, 413, 415, 422, 429, 503, 504)
 
 
 def documented(*statuses: int, embeds: bool = False) -> dict[int | str, dict[str, Any]]:
     """The error responses of a call for OpenAPI; with `embeds`, those of every call that embeds too."""
-    wanted = sorted({*statuses, *(_EMBEDDING if embeds else (401, 503))})
+    wanted = sorted({*statuses, *(_EMBEDDING if embeds else _COMMON)})
     return {
         status: {
             "model": ProblemBody,

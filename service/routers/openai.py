@@ -56,7 +56,7 @@ def _request_items(body: OpenAIEmbeddingRequest) -> list[RequestItem]:
         raise Problem(
             problems.BAD_REQUEST, f"{message} {mend}", (problems.FieldError("input", message, mend),)
         )
-    items, addresses = as_items(given)  # type: ignore[arg-type]  # token arrays have left above
+    items, addresses = as_items(given)  # token arrays have left above
     return [
         RequestItem(address, item.text, item.image) for item, address in zip(items, addresses, strict=True)
     ]

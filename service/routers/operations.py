@@ -6,6 +6,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from index.validation import MAX_K
 from service import problems
 from service.problems import CATALOGUE, Problem
 from service.routers.dependencies import RuntimeDependency, ServicesDependency, documented
@@ -17,7 +18,6 @@ from service.schemas.operations import (
     ProblemTypeBody,
     ReadyResponse,
 )
-from service.schemas.search import MAX_K
 
 router = APIRouter(tags=["operations"])
 

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+_MAX_UNKNOWN = 16
 
 
 class Body(BaseModel):
     """Base of request and response bodies."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_names(cls, given: Any) -> Any:
+        # Each unknown name becomes an error with its place: a body of millions of them would fill the memory.
+        if isinstance(given, dict) and len(given) > len(cls.model_fields) + _MAX_UNKNOWN:
+            raise PydanticCustomError(
+                "too_many_names", "An object with {count} fields was sent.", {"count": len(given)}
+            )
+        return given

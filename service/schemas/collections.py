@@ -6,10 +6,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, JsonValue, model_validator
 
+from index.validation import MAX_ID_CHARACTERS
 from service.schemas.base import Body
-from service.schemas.items import IMAGE_DESCRIPTION
-
-MAX_ID_CHARACTERS = 512
+from service.schemas.items import IMAGE_DESCRIPTION, MAX_ITEMS
 
 
 class CollectionRequest(Body):
@@ -54,7 +53,7 @@ class NewDocumentBody(Body):
 class DocumentsRequest(Body):
     """Documents to embed and write, all or none."""
 
-    documents: list[NewDocumentBody] = Field(min_length=1)
+    documents: list[NewDocumentBody] = Field(min_length=1, max_length=MAX_ITEMS)
 
 
 class DocumentsResponse(Body):

@@ -25,10 +25,14 @@ class RoutingBody(Body):
         None,
         ge=0,
         le=1,
+        strict=True,
         description="Augment when P(/augment) is at least this; the checkpoint's threshold when left out.",
     )
     max_augment_tokens: int | None = Field(
-        None, ge=1, description="Most tokens of the written answer; the server's limit when left out."
+        None,
+        ge=1,
+        strict=True,
+        description="Most tokens of the written answer; the server's limit when left out.",
     )
 
 
@@ -40,9 +44,11 @@ class EmbedRequest(RoutingBody):
         InputType.QUERY, description="Queries are routed; documents are pooled directly."
     )
     dimensions: int | None = Field(
-        None, ge=1, description="Keep only the first dimensions and scale to unit length again."
+        None, ge=1, strict=True, description="Keep only the first dimensions and scale to unit length again."
     )
-    truncate: bool = Field(False, description="Cut a text that is too long instead of refusing it.")
+    truncate: bool = Field(
+        False, strict=True, description="Cut a text that is too long instead of refusing it."
+    )
     encoding_format: Literal["float", "base64"] = Field(
         "float", description="`float`: JSON numbers. `base64`: little-endian float32 bytes."
     )

@@ -14,6 +14,8 @@ OBJECT_TAG = "<object>"
 LIST_TAG = "<list>"
 TOKENS_TAG = "<tokens>"
 
+MAX_ITEMS = 4096  # the most that a server can be set to take; checked before the items are
+
 IMAGE_DESCRIPTION = (
     "A data URI (`data:image/png;base64,...`; JPEG, PNG, WebP or GIF), or an `https:` URL on a host that the "
     "server was told to allow (none by default)."
@@ -56,7 +58,7 @@ ItemInput = Annotated[
 ItemsInput = Annotated[
     Annotated[str, Tag(TEXT_TAG)]
     | Annotated[ItemBody, Tag(OBJECT_TAG)]
-    | Annotated[Annotated[list[ItemInput], Field(min_length=1)], Tag(LIST_TAG)],
+    | Annotated[Annotated[list[ItemInput], Field(min_length=1, max_length=MAX_ITEMS)], Tag(LIST_TAG)],
     Discriminator(
         _kind_of_input,
         custom_error_type="input_kind",

@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, Tag
 
 from model.types import InputType, RouteChoice
 from service.schemas.base import Body
-from service.schemas.items import LIST_TAG, OBJECT_TAG, TEXT_TAG, TOKENS_TAG, ItemBody, ItemInput
+from service.schemas.items import LIST_TAG, MAX_ITEMS, OBJECT_TAG, TEXT_TAG, TOKENS_TAG, ItemBody, ItemInput
 
 
 def _kind_of_input(value: Any) -> str | None:
@@ -24,8 +24,8 @@ def _kind_of_input(value: Any) -> str | None:
 OpenAIInput = Annotated[
     Annotated[str, Tag(TEXT_TAG)]
     | Annotated[ItemBody, Tag(OBJECT_TAG)]
-    | Annotated[Annotated[list[ItemInput], Field(min_length=1)], Tag(LIST_TAG)]
-    | Annotated[list[int] | list[list[int]], Tag(TOKENS_TAG)],
+    | Annotated[Annotated[list[ItemInput], Field(min_length=1, max_length=MAX_ITEMS)], Tag(LIST_TAG)]
+    | Annotated[list[Any], Tag(TOKENS_TAG)],
     Discriminator(
         _kind_of_input,
         custom_error_type="input_kind",
@@ -40,7 +40,7 @@ class OpenAIEmbeddingRequest(Body):
     input: OpenAIInput = Field(description="A string, or a list of strings or {text, image} objects.")
     model: str = Field(description="A name that `GET /v1/models` lists.")
     encoding_format: Literal["float", "base64"] = Field("float", description="How vectors are written.")
-    dimensions: int | None = Field(None, ge=1, description="Keep only the first dimensions.")
+    dimensions: int | None = Field(None, ge=1, strict=True, description="Keep only the first dimensions.")
     user: str | None = Field(None, description="Accepted and ignored.")
     input_type: InputType = Field(InputType.QUERY, description="Not OpenAI's: query (routed) or document.")
     route: RouteChoice = Field(RouteChoice.AUTO, description="Not OpenAI's: who decides the route.")

@@ -6,25 +6,28 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, JsonValue, model_validator
 
+from index.validation import MAX_DIMENSIONS, MAX_K
 from model.types import Route, RouteChoice
+from service.schemas.base import Body
 from service.schemas.embed import RoutingBody
 from service.schemas.items import ItemInput
 
-from service.schemas.base import Body  # isort: skip
-
-MAX_K = 1000
 _ROUTING_FIELDS = ("route", "instruction", "augment_threshold", "max_augment_tokens")
+
+VectorInput = Annotated[
+    list[Annotated[float, Field(strict=True)]], Field(min_length=1, max_length=MAX_DIMENSIONS, fail_fast=True)
+]
 
 
 class SearchRequest(RoutingBody):
     """A query (or a vector) and where to look."""
 
     query: ItemInput | None = Field(None, description="A string or {text, image}.")
-    vector: Annotated[list[float], Field(min_length=1, max_length=65_536)] | None = Field(
+    vector: VectorInput | None = Field(
         None, description="A vector of the collection's dimensions, instead of a query."
     )
     collection: str = Field("default", min_length=1, description="The collection to search.")
-    k: int = Field(10, ge=1, le=MAX_K, description="How many results to return at most.")
+    k: int = Field(10, ge=1, le=MAX_K, strict=True, description="How many results to return at most.")
     filter: dict[str, Any] | None = Field(
         None,
         min_length=1,

@@ -58,3 +58,20 @@ def test_limits_themselves_are_accepted() -> None:
     assert vectors.tolist() == [[1.0, 0.0]]
     assert vectors.dtype == np.float32
     assert len(encoded) == 1
+
+
+@pytest.mark.parametrize(
+    "document_id", [".", "..", "a/../b", "a\\..\\b", "x/..", "photo/image", "two\nlines", "nul\x00"]
+)
+def test_an_id_that_its_url_cannot_carry_is_refused(document_id: str) -> None:
+    document = NewDocument(id=document_id, vector=np.ones(4, np.float32))
+    with pytest.raises(InvalidInput, match="id") as refused:
+        check_documents([document], 4)
+    assert refused.value.field == "documents[0].id"
+
+
+@pytest.mark.parametrize(
+    "document_id", ["a/b.png", "..a", "3.05\u202fPM.png", "\U0001f468\u200d\U0001f469.png", "image"]
+)
+def test_an_id_may_be_a_file_name(document_id: str) -> None:
+    check_documents([NewDocument(id=document_id, vector=np.ones(4, np.float32))], 4)

@@ -246,6 +246,36 @@ def test_another_revision_of_the_mini_base_is_refused(copy, base, monkeypatch):
         load_model(copy, silent)
 
 
+def test_the_base_is_asked_for_at_the_commit_of_the_manifest(copy, monkeypatch):
+    asked = []
+
+    def ask(name, revision):
+        asked.append((name, revision))
+        raise OSError("no network")
+
+    monkeypatch.setattr(checkpoint.AutoTokenizer, "from_pretrained", ask)
+    for revision in ("0123abc", "local"):
+        edit_manifest(copy, base={"model": "owner/name", "revision": revision})
+        with pytest.raises(CheckpointError, match="no network"):
+            load_model(copy, silent)
+    assert asked == [("owner/name", "0123abc"), ("owner/name", "main")]
+
+
+def test_a_damaged_mini_base_says_how_to_rebuild_it(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr(mini_base, "ensure_mini_base", lambda progress: tmp_path)
+    with pytest.raises(CheckpointError, match=f"Remove {tmp_path} and start again"):
+        load_model(mini_base.NAME, silent)
+
+
+def test_export_touches_no_folder_of_other_things(exported, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    recipe = Recipe(name="tiny", base="owner/name", datasets={"a": 1}, steps=1)
+    with pytest.raises(ValueError, match="other files"):
+        export_checkpoint(tmp_path, exported.adapted, recipe, "local", {}, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
 def test_vision_weights_that_do_not_fit_are_named(copy):
     weights = load_file(copy / VISION)
     for changed, message in (

@@ -157,6 +157,22 @@ def test_slots_are_allocated_lowest_first_and_freed_once():
     assert cache.allocate(prompt) == 0
 
 
+def test_a_copy_that_fails_leaves_its_slot_free():
+    cache = KVCache(1, 2, 1, 8, 4, torch.float32, CPU)
+    with pytest.raises(RuntimeError):
+        cache.allocate(torch.ones(1, 2, 1, 9, 4))  # longer than a slot
+    assert cache.free_slots == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_new_cache_is_zero_and_can_be_written(dtype):
+    cache = KVCache(2, 3, 2, 5, 4, dtype, CPU)
+    assert (cache.states.shape, cache.states.dtype) == ((2, 2, 3, 2, 5, 4), dtype)
+    assert not cache.states.any()
+    cache.allocate(torch.ones(2, 2, 2, 3, 4))
+    assert cache.states.sum() == 2 * 2 * 2 * 3 * 4
+
+
 @torch.inference_mode()
 def test_a_slot_that_held_nan_is_clean_for_the_next():
     cache = KVCache(2, 2, 2, 16, 16, torch.float32, CPU)

@@ -165,6 +165,27 @@ def test_forced_augmentations_wait_without_blocking_others(make_engine):
     assert order == ["embed"] + ["augment"] * 5
 
 
+def test_parked_augmentations_do_not_starve_a_forced_one(make_engine):
+    engine, recorder = make_engine(max_decoding=1, max_parked=4)
+    always, order, endless = EmbedOptions(augment_threshold=0.0), [], []
+
+    def keep_parking_full(phase):
+        if len(endless) < 60:
+            endless.append(engine.submit(Item(text=f"text {len(endless)}"), always))
+            endless[-1].add_done_callback(lambda _: order.append("auto"))
+
+    with held(engine):
+        for _ in range(5):
+            keep_parking_full("start")
+    recorder.act = keep_parking_full
+    forced = engine.submit(Item(text="a dog"), AUGMENT)
+    forced.add_done_callback(lambda _: order.append("forced"))
+    assert forced.result(timeout=60).route is Route.AUGMENT
+    wait(endless, timeout=60)
+    settle(engine)
+    assert order.index("forced") <= 12
+
+
 def test_priority_goes_first(make_engine):
     engine, _ = make_engine(max_batch_size=1)
     order = []
@@ -283,6 +304,26 @@ def test_a_failing_decode_step_fails_alone(make_engine, monkeypatch):
         np.testing.assert_allclose(result.vector, alone.vector, atol=1e-4)
         assert result.augmentation == alone.augmentation
     assert runner.cache.free_slots == 4
+
+
+def test_what_fails_between_passes_fails_alone(make_engine, monkeypatch):
+    engine, _ = make_engine(max_decoding=4)
+    cache = engine._runner.cache
+    allocate, calls = cache.allocate, []
+
+    def out_of_memory_once(prompt):
+        calls.append(prompt)
+        if len(calls) == 2:
+            raise MemoryError("no room for the copy")
+        return allocate(prompt)
+
+    monkeypatch.setattr(cache, "allocate", out_of_memory_once)
+    with held(engine):
+        futures = [engine.submit(Item(text=f"text {n}"), AUGMENT) for n in range(3)]
+    wait(futures, timeout=60)
+    assert [type(future.exception()) for future in futures] == [type(None), MemoryError, type(None)]
+    assert engine.alive
+    assert cache.free_slots == 4
 
 
 def test_a_failing_observer_harms_nobody(make_engine):

@@ -89,6 +89,16 @@ def test_without_room_only_what_needs_no_slot_runs():
     assert scheduler.depth == 2
 
 
+def test_slots_are_left_for_the_forced_that_came_before():
+    parked = request()
+    parked.submitted = 5.0
+    earlier, later, urgent = (request(choice=RouteChoice.AUGMENT, priority=p) for p in (0, 0, -1))
+    later.submitted = urgent.submitted = 6.0
+    others = [request(), request(choice=RouteChoice.AUGMENT, input_type=InputType.DOCUMENT)]
+    assert filled([later, *others]).forced_before(parked) == 0
+    assert filled([later, earlier, urgent, *others]).forced_before(parked) == 2
+
+
 def test_dead_requests_leave_the_queue():
     now = [100.0]
     scheduler = Scheduler(EngineSettings(), clock=lambda: now[0])

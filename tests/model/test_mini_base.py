@@ -1,11 +1,14 @@
 """The mini base is SmolLM2, exactly, with a few more tokens; and it is built once."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from model import mini_base
+from model.errors import DownloadError
 from model.mini_base import NEW_TOKENS, SPARE_ROWS
 from model.smollm import ensure_gguf
 
@@ -154,3 +157,31 @@ def test_an_interrupted_build_leaves_nothing_that_counts(light, monkeypatch):
             mini_base.ensure_mini_base(cache, silent)
     assert list(cache.iterdir()) == []
     assert (mini_base.ensure_mini_base(cache, silent) / "complete.json").exists()
+
+
+def test_starting_together_builds_once(light, monkeypatch):
+    cache, built = light
+    build, waiting = mini_base.build_mini_base, threading.Event()
+
+    def build_once_the_other_waits(gguf, folder):
+        assert waiting.wait(timeout=60)
+        build(gguf, folder)
+
+    def say(line):
+        if "waiting" in line:
+            waiting.set()
+
+    monkeypatch.setattr(mini_base, "build_mini_base", build_once_the_other_waits)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(mini_base.ensure_mini_base, cache, say) for _ in range(2)]
+        folders = [future.result(timeout=60) for future in both]
+    assert len(built) == 1
+    assert folders == [mini_base.mini_base_path(cache)] * 2
+    assert [entry.name for entry in cache.iterdir()] == [folders[0].name]
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_a_mend(light, tmp_path):
+    blocked = tmp_path / "a-file"
+    blocked.write_text("")
+    with pytest.raises(DownloadError, match=r"a-file.*SOLOMON_CACHE_DIR"):
+        mini_base.ensure_mini_base(blocked, silent)

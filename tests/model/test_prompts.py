@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.errors import EmptyItem, InputError, TooLong
-from model.prompts import PromptEncoder, PromptFormat, RouteTokens, strip_image_markers
+from model.prompts import PromptEncoder, PromptFormat, RouteTokens
 from model.types import InputType
 from tests.model.tiny import SPECIAL_TOKENS, build_tokenizer
 
@@ -127,13 +127,14 @@ def test_document_must_end_with_eos(tokenizer):
         PromptEncoder(tokenizer, PromptFormat(document_suffix="\n"))
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("<|image_1|>\nRepresent it.", "Represent it."),
-        ("<|image_1|> Find <|image_2|>it", "Find it"),
-        ("plain <|image|>", "plain <|image|>"),
-    ],
-)
-def test_strip_image_markers(text, expected):
-    assert strip_image_markers(text) == expected
+def test_of_an_endless_text_only_the_start_is_read(encoder, monkeypatch):
+    read = []
+    plain_ids = encoder.plain_ids
+    monkeypatch.setattr(encoder, "plain_ids", lambda text: read.append(len(text)) or plain_ids(text))
+    endless = "ab" * 1_000_000
+    with pytest.raises(TooLong, match=r"more than [0-9,]+ tokens and the limit is 50"):
+        encoder.encode(endless, max_tokens=50)
+    cut = encoder.encode(endless, max_tokens=50, truncate=True)
+    assert cut == encoder.encode(endless[:100], max_tokens=50, truncate=True)
+    assert len(cut) == 50
+    assert max(read) < 1000

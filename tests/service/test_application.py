@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from service.app import create_app
 from service.startup import BackendOpener
-from tests.service.conftest import wait_until_ready
+from tests.service.conftest import LOCAL, wait_until_ready
 from tests.service.problems import problem
 
 
@@ -23,7 +23,7 @@ def test_health_is_answered_while_the_backend_opens(make_settings, open_backend)
         release.wait(60)
         return inner(opening)
 
-    with TestClient(create_app(settings, slow)) as client:
+    with TestClient(create_app(settings, slow), LOCAL) as client:
         assert client.get("/healthz").json() == {"status": "ok"}
         assert client.get("/metrics").status_code == 200
         for response in (
@@ -44,7 +44,7 @@ def test_a_backend_that_cannot_open_is_told_and_stops_the_server(make_settings):
     def broken(opening):
         raise RuntimeError("secret detail")
 
-    with TestClient(create_app(make_settings(), broken, on_failure=stopped.set)) as client:
+    with TestClient(create_app(make_settings(), broken, on_failure=stopped.set), LOCAL) as client:
         assert stopped.wait(30)
         body = problem(client.get("/healthz"), 503, "not-ready")
         assert "secret" not in json.dumps(body)
@@ -98,6 +98,37 @@ def test_keys_guard_everything_but_health(serve):
             problem(client.get("/info", headers=headers), 401, "unauthenticated")
         refused = client.get("/v1/models")
         assert (refused.status_code, refused.json()["error"]["type"]) == (401, "authentication_error")
+
+
+STRANGERS = ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "[", ""]
+
+
+@pytest.mark.parametrize("host", STRANGERS)
+def test_without_keys_a_foreign_name_is_not_answered(client, host):
+    headers = {"Host": host}
+    problem(client.get("/collections", headers=headers), 403, "foreign-host")
+    assert client.get("/healthz", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8080", "127.0.0.1:9", "[::1]:8080", "localhost."])
+def test_this_machines_names_are_answered(client, host):
+    assert client.get("/info", headers={"Host": host}).status_code == 200
+
+
+def test_other_names_can_be_allowed(serve):
+    with serve(allowed_hosts="solomon.example, other.example") as client:
+        assert client.get("/info", headers={"Host": "Solomon.example:443"}).status_code == 200
+        assert client.get("/info").status_code == 200
+        problem(client.get("/info", headers={"Host": "evil.example"}), 403, "foreign-host")
+    with serve(api_keys="k") as client:
+        assert client.get("/info", headers={"Host": "any.example", "X-API-Key": "k"}).status_code == 200
+
+
+@pytest.mark.parametrize("host", STRANGERS)
+def test_a_strange_host_header_cannot_break_an_error(serve, host):
+    with serve(api_keys="k") as client:
+        headers = {"Host": host, "X-API-Key": "k"}
+        problem(client.get("/nowhere", headers=headers), 404, "not-found")
 
 
 def test_request_ids_are_echoed_or_made(client):

@@ -1,6 +1,7 @@
 """The command line against a real server on a real socket."""
 
 import json
+import os
 import re
 
 import pytest
@@ -101,6 +102,35 @@ def test_index_add_reports_bad_items_and_keeps_the_good(url, tmp_path):
     assert "bad.jpg: image:" in text.output
     run("index", "drop", "mine", "--yes", "--url", url)
     run("index", "drop", "mine", "--yes", "--url", url, code=1)
+
+
+def test_files_above_have_absolute_ids(url, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "a.png").write_bytes(encoded())
+    monkeypatch.chdir(tmp_path / "here")
+    run("index", "add", "../a.png", "--url", url)
+    found = json.loads(run("search", "x", "--json", "--url", url).stdout)["results"]
+    assert [hit["id"] for hit in found] == [(tmp_path / "a.png").resolve().as_posix()]
+
+
+def test_what_json_cannot_carry_is_set_aside(url, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    lines = [
+        b'{"id": "nan", "text": "x", "metadata": {"a": NaN}}',
+        b'{"id": "half", "text": "\\ud800"}',
+        b'{"id": "nul", "image": "a\\u0000.png"}',
+        b'{"id": "good", "text": "x"}',
+    ]
+    rows.write_bytes(b"\n".join(lines))
+    (tmp_path / os.fsdecode(b"broken\xff.png")).write_bytes(encoded())
+    result = run("index", "add", rows, tmp_path, "--json", "--url", url, code=1)
+    outcome = json.loads(result.stdout)
+    assert (outcome["added"], len(outcome["failures"])) == (1, 4)
+
+
+def test_something_else_than_solomon_is_told(url):
+    refused = run("index", "list", "--url", f"{url}/page/page.css?", code=1)
+    assert "is not Solomon" in refused.output
 
 
 def test_more_documents_than_a_batch(url, tmp_path):

@@ -148,6 +148,8 @@ def test_ids_are_made_where_they_are_missing(client):
         ([{"text": "a"}, {"image": data_uri(b"no image")}], 415, "not-an-image", "documents[1].image"),
         ([{"image": data_uri(BLUE[: len(BLUE) // 2])}], 415, "not-an-image", "documents[0].image"),
         ([{"text": "a"}] * 257, 422, "invalid-input", "documents"),
+        ([{"text": "a", "metadata": {"n": {"m": 1}}}], 422, "invalid-input", "documents[0].metadata.n"),
+        ([{"text": "a"}, {"id": "..", "text": "b"}], 422, "invalid-input", "documents[1].id"),
     ],
 )
 def test_bad_documents_are_named_and_nothing_is_kept(client, documents, status, kind, field):
@@ -167,6 +169,8 @@ def test_bad_documents_are_named_and_nothing_is_kept(client, documents, status, 
         ({"query": "x", "k": 0}, 422, "invalid-input", "k"),
         ({"query": "x", "k": 1001}, 422, "invalid-input", "k"),
         ({"query": "x", "k": "many"}, 422, "invalid-input", "k"),
+        ({"query": "x", "k": "3"}, 422, "invalid-input", "k"),
+        ({"query": "x", "k": True}, 422, "invalid-input", "k"),
         ({"query": "x", "filter": {}}, 422, "invalid-input", "filter"),
         ({"query": "x", "filter": {"year": {"near": 5}}}, 422, "invalid-input", None),
         ({"query": "x", "filter": {"year": {}}}, 422, "invalid-input", None),
@@ -176,6 +180,7 @@ def test_bad_documents_are_named_and_nothing_is_kept(client, documents, status, 
         ({"vector": [1.0] * 63}, 422, "invalid-input", "vector"),
         ({"vector": []}, 422, "invalid-input", "vector"),
         ({"vector": ["a"] * 64}, 422, "invalid-input", None),
+        ({"vector": ["1.0"] * 64}, 422, "invalid-input", None),
         ({"vector": [1.0] * 64, "route": "augment"}, 422, "invalid-input", "body"),
     ],
 )
@@ -185,6 +190,24 @@ def test_bad_searches_are_named(client, call, status, kind, field):
         assert fields(body) == [field]
     else:
         assert fields(body)[0].startswith(("filter", "vector"))
+
+
+def test_a_problem_can_repeat_a_name_that_is_no_text(client):
+    body = b'{"query": "x", "filter": {"year": {"\\ud800": 5}}}'
+    response = client.post("/search", content=body, headers={"content-type": "application/json"})
+    assert fields(problem(response, 422, "invalid-input")) == ["filter.year.?"]
+
+
+def test_what_cannot_be_answered_costs_the_model_nothing(client, monkeypatch):
+    def never(*arguments):
+        raise AssertionError("the model was asked")
+
+    monkeypatch.setattr(client.app.state.runtime.services.backend.embedder, "submit", never)
+    bad = {"query": "x", "filter": {"year": {"near": 5}}}
+    body = problem(client.post("/search", json=bad), 422, "invalid-input")
+    assert body["detail"].startswith("filter.year.near: is not known")
+    problem(add(client, [{"text": "x", "metadata": {"$n": 1}}]), 422, "invalid-input")
+    problem(client.post("/search", json={"query": "x", "collection": "nowhere"}), 404, "unknown-collection")
 
 
 def test_unknown_collections(client):

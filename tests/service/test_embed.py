@@ -88,6 +88,9 @@ def test_dimensions_cut_and_scale(client):
         ({"input": "x", "max_augment_tokens": 100_000}, "max_augment_tokens"),
         ({"input": "x", "dimensions": 0}, "dimensions"),
         ({"input": "x", "dimensions": 65}, "dimensions"),
+        ({"input": "x", "dimensions": True}, "dimensions"),
+        ({"input": "x", "truncate": "yes"}, "truncate"),
+        ({"input": "x", "augment_threshold": "0.5"}, "augment_threshold"),
         ({"input": "x", "encoding_format": "hex"}, "encoding_format"),
         ({"input": "x", "input_type": "document", "route": "augment"}, "body"),
         ({"input": {"image": "hello"}}, "input.image"),
@@ -95,6 +98,8 @@ def test_dimensions_cut_and_scale(client):
         ({"input": {"image": "http://example.org/a.png"}}, "input.image"),
         ({"input": {"image": "https://example.org/a.png"}}, "input.image"),
         ({"input": ["x"] * 257}, "input"),
+        ({"input": [7] * 100_000}, "input"),
+        ({f"field_{number}": 1 for number in range(100_000)}, "body"),
     ],
 )
 def test_bad_input_is_named(client, call, field):

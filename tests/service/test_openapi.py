@@ -24,6 +24,20 @@ def test_every_example_works(client, method, path, body):
     assert response.status_code in (200, 201), response.text
 
 
+def test_without_keys_the_document_asks_for_none(client):
+    assert "security" not in client.get("/openapi.json").json()
+
+
+def test_with_keys_the_document_says_how_to_send_one(serve):
+    with serve(api_keys="k") as client:
+        document = client.get("/openapi.json", headers={"X-API-Key": "k"}).json()
+    [scheme] = document["components"]["securitySchemes"].values()
+    assert scheme == {"type": "http", "scheme": "bearer"}
+    assert document["security"]
+    assert document["paths"]["/healthz"]["get"]["security"] == []
+    assert "security" not in document["paths"]["/embed"]["post"]
+
+
 def test_every_call_with_a_body_has_an_example_and_every_call_a_summary(client):
     document = client.get("/openapi.json").json()
     for path, calls in document["paths"].items():

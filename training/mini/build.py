@@ -49,7 +49,8 @@ def build_mini_data(
         report("No emoji folder: the emoji datasets are left out.")
     else:
         pictures = emoji.read_emoji(emoji_folder, folder / "images")
-        _write(folder, "emoji", emoji.emoji_rows(pictures, SEED), report)
+        for name, rows in emoji.emoji_rows(pictures, SEED).items():
+            _write(folder, name, rows, report)
         _evaluate(folder, "emoji", emoji.emoji_evaluation(pictures, 500, SEED), report)
 
 

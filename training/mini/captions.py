@@ -54,6 +54,8 @@ def caption_rows(groups: list[list[str]], limit: int, seed: int) -> list[Trainin
                 qry=f"{instruction}\n{query}" if instruction else query,
                 pos_text=positive,
                 neg_text=groups[hardest][0],
+                pos_key=f"photo {number}",
+                neg_key=f"photo {hardest}",
             )
         )
     return rows

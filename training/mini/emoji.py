@@ -82,38 +82,45 @@ def _write_on_white(packages: Path, style: str, file_name: str, image_root: Path
     return f"emoji-{style}/{file_name}"
 
 
-def emoji_rows(emoji: list[Emoji], seed: int) -> list[TrainingRow]:
-    """Name to picture, picture to name, and picture to the same thing in the other style."""
+def emoji_rows(emoji: list[Emoji], seed: int) -> dict[str, list[TrainingRow]]:
+    """Three datasets by name: name to picture, picture to name, picture to the same in the other style.
+
+    They are kept apart because in-batch negatives teach little when their kind alone gives them away.
+    """
     rng = random.Random(seed)
     training = [one for one in emoji if not one.held_out]
-    rows = []
+    rows: dict[str, list[TrainingRow]] = {"emoji_t2i": [], "emoji_i2t": [], "emoji_i2i": []}
     for one in training:
         style = rng.randrange(len(STYLES))
         other = rng.choice([candidate for candidate in training if candidate is not one])
         keys = {"pos_key": one.name, "neg_key": other.name}
         picture, same, negative = one.paths[style], one.paths[1 - style], other.paths[style]
-        rows += [
+        rows["emoji_t2i"].append(
             TrainingRow(
                 qry=rng.choice(FIND).format(name=one.name),
                 pos_image_path=picture,
                 neg_image_path=negative,
                 **keys,
-            ),
+            )
+        )
+        rows["emoji_i2t"].append(
             TrainingRow(
                 qry=f"{IMAGE_MARKER}\n{rng.choice(NAME)}",
                 qry_image_path=same,
                 pos_text=one.name,
                 neg_text=other.name,
                 **keys,
-            ),
+            )
+        )
+        rows["emoji_i2i"].append(
             TrainingRow(
                 qry=f"{IMAGE_MARKER}\n{rng.choice(SIMILAR)}",
                 qry_image_path=picture,
                 pos_image_path=same,
                 neg_image_path=other.paths[1 - style],
                 **keys,
-            ),
-        ]
+            )
+        )
     return rows
 
 

@@ -58,8 +58,7 @@ def read_photos(source: Path, name: str, image_root: Path, limit: int | None = N
         if number not in taken:
             continue
         path = folder / f"{number:06d}.jpg"
-        if not path.exists():
-            path.write_bytes(row["image"])
+        path.write_bytes(row["image"])  # always: what an interrupted build left may be half a file
         photos.append(Photo(f"{name}/{path.name}", row["label"], is_held_out(row["image"])))
     return photos
 

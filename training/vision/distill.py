@@ -216,16 +216,22 @@ def name_embeddings(names: list[str], tokenizer: Any, embedding: Tensor) -> Tens
     return torch.stack(rows)
 
 
-def rescale_merger(tower: Any, patches: Tensor, target_norm: float) -> None:
-    """Scale the merger's last layer so that its tokens have a word embedding's mean norm.
+def place_among_words(tower: Any, patches: Tensor, embedding: Tensor) -> None:
+    """Scale and shift the merger's last layer so that image tokens lie where word embeddings lie.
 
-    The losses above are cosines and leave the norm free; the language model's first layer does not.
+    Word embeddings (embedding [V, H]) share a large mean; what tells them apart is the rest. The losses
+    above see directions without that mean, so the merger's tokens get the words' typical distance from
+    the mean, and the mean itself. patches [B, 64, 1176] are images to measure the tokens on.
     """
+    words = embedding.float()
+    mean = words.mean(0)
+    distance = (words - mean).norm(dim=-1).mean()
     with torch.inference_mode():
         norm = merge(tower, tower_forward(tower, patches, PATCH_GRID)).float().norm(dim=-1).mean()
+    last = tower.merger.mlp[-1]
     with torch.no_grad():
-        tower.merger.mlp[-1].weight.mul_(target_norm / norm)
-        tower.merger.mlp[-1].bias.mul_(target_norm / norm)
+        last.weight.mul_(distance / norm)
+        last.bias.mul_(distance / norm).add_(mean)
 
 
 def save_tower(tower: nn.Module, path: Path) -> None:

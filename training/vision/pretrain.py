@@ -18,12 +18,12 @@ from training.vision.distill import (
     DistillRecipe,
     DistillStudent,
     name_embeddings,
-    rescale_merger,
+    place_among_words,
     save_tower,
 )
 from training.vision.teacher import compute_views, crop
 
-VIEWS = {"caltech101": 8, "clothing": 6, "cifar10": 2, "emoji": 2}
+VIEWS = {"caltech101": 8, "clothing": 6, "cifar10": 2, "emoji_i2i": 2}
 
 
 def pretrain_tower(
@@ -52,7 +52,7 @@ def pretrain_tower(
     sample = teacher_views.images[:64]
     whole = torch.tensor([[1.0, 0.0, 0.0]]).expand(len(sample), 3)
     pixels = crop(sample, whole, SIDE).mul(255).round().byte()
-    rescale_merger(tower, square_patches(pixels.permute(0, 2, 3, 1)), float(embedding.norm(dim=-1).mean()))
+    place_among_words(tower, square_patches(pixels.permute(0, 2, 3, 1)), embedding)
     save_tower(tower, output)
     report(f"Wrote {output}")
 

@@ -178,8 +178,11 @@ def test_held_out_emoji_are_not_trained(packages, tmp_path):
     assert len(found) == 78
     held_out = [one for one in found if one.held_out]
     assert held_out
-    rows = emoji.emoji_rows(found, SEED)
-    assert len(rows) == 3 * (78 - len(held_out))
+    datasets = emoji.emoji_rows(found, SEED)
+    assert {name: len(rows) for name, rows in datasets.items()} == dict.fromkeys(
+        ("emoji_t2i", "emoji_i2t", "emoji_i2i"), 78 - len(held_out)
+    )
+    rows = [row for dataset in datasets.values() for row in dataset]
     trained = {path for row in rows for path in (row.qry_image_path, row.pos_image_path, row.neg_image_path)}
     assert not trained & {path for one in held_out for path in one.paths}
     names = {row.pos_text for row in rows} | {row.neg_text for row in rows} | {row.pos_key for row in rows}
@@ -194,3 +197,10 @@ def test_a_transparent_emoji_is_put_on_white(packages, tmp_path):
     with Image.open(tmp_path / "images" / one.paths[0]) as picture:
         assert picture.mode == "RGB"
         assert picture.getpixel((4, 4)) == (255, 255, 255)
+
+
+def test_no_general_question_names_a_held_out_country():
+    held_out = {entry["name"] for entry in questions._countries() if is_held_out(entry["name"])}
+    assert "Japan" in held_out
+    asked = [question.question for question in questions.knowledge_questions()]
+    assert not [question for question in asked if any(name in question for name in held_out)]

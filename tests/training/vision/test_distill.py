@@ -18,7 +18,7 @@ from training.vision.distill import (
     learning_rate_at,
     load_tower,
     name_embeddings,
-    rescale_merger,
+    place_among_words,
     save_tower,
 )
 
@@ -166,13 +166,16 @@ def test_a_names_embedding_is_the_mean_of_its_tokens():
 
 
 @torch.no_grad()
-def test_image_tokens_get_the_norm_of_words():
+def test_image_tokens_lie_as_far_from_the_mean_word_as_words_do():
     tower, patches = build_tower(), torch.randn(3, 64, 1176)
+    words = torch.randn(50, 64) + 2
     before = merge(tower, tower_forward(tower, patches, PATCH_GRID))
-    rescale_merger(tower, patches, 3.2)
-    after = merge(tower, tower_forward(tower, patches, PATCH_GRID))
-    assert after.norm(dim=-1).mean().item() == pytest.approx(3.2, rel=1e-4)
-    torch.testing.assert_close(torch.cosine_similarity(before, after, dim=-1), torch.ones(3, 16))
+    place_among_words(tower, patches, words)
+    after = merge(tower, tower_forward(tower, patches, PATCH_GRID)) - words.mean(0)
+    expected = (words - words.mean(0)).norm(dim=-1).mean().item()
+    assert after.norm(dim=-1).mean().item() == pytest.approx(expected, rel=1e-4)
+    directions = torch.cosine_similarity(before, after, dim=-1)  # what the tower learned is kept
+    torch.testing.assert_close(directions, torch.ones(3, 16))
 
 
 def test_a_tower_comes_back_in_bf16(tmp_path):

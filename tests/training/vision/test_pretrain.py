@@ -31,8 +31,8 @@ def data(tmp_path):
 def test_images_are_named_by_the_rows_that_want_them(data):
     named = pretrain.named_images(data)
     assert len(named) == 8
-    assert named["emoji/0.png"] == ("emoji", "cat")
-    assert named["emoji/1.png"] == ("emoji", "dog")  # a negative's name is not told by its row
+    assert named["emoji_i2i/0.png"] == ("emoji_i2i", "cat")
+    assert named["emoji_i2i/1.png"] == ("emoji_i2i", "dog")  # a negative's name is not told by its row
 
 
 def test_a_missing_dataset_is_named(data):
