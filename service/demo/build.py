@@ -76,7 +76,8 @@ def emoji_rows(selection: Mapping[str, Mapping[str, str]], package: EmojiPackage
                 "licence": "Apache-2.0",
                 "source": "Noto Emoji",
             }
-            rows.append({"id": f"emoji-{slug(name)}", "image": f"images/{file}", "metadata": metadata})
+            row = {"id": f"emoji-{slug(name)}", "text": name, "image": f"images/{file}", "metadata": metadata}
+            rows.append(row)
     return rows
 
 

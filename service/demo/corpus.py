@@ -1,4 +1,4 @@
-"""Reads the demo corpus: emoji pictures without text, and one capital a country as a sentence."""
+"""Reads the demo corpus: emoji pictures with their names, and one capital a country as a sentence."""
 
 from __future__ import annotations
 

@@ -54,10 +54,10 @@ def test_ids_texts_and_names_are_unique():
         assert [value for value, count in Counter(values).items() if count > 1] == []
 
 
-def test_emoji_are_pictures_without_text_that_decode():
+def test_emoji_are_pictures_with_names_that_decode():
     pictures = [document for document in DOCUMENTS if document.metadata["kind"] == "emoji"]
     for document in pictures:
-        assert document.text is None
+        assert document.text == document.metadata["name"]
         assert document.media_type == "image/png"
         assert document.image is not None
         with Image.open(io.BytesIO(document.image)) as image:
