@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +12,17 @@ from service.cli.exits import Exit, fail
 from service.cli.options import AsJson
 
 app = typer.Typer(help="Look at checkpoints and build the base model.", no_args_is_help=True)
+
+_SCORE_COLUMNS = {
+    "route": "route",
+    "queries": "queries",
+    "candidates": "of",
+    "precision_at_1": "P@1",
+    "confidence": "CF",
+    "embed_share": "/embed",
+    "route_accuracy": "right route",
+    "augment_tokens": "tokens",
+}
 
 Folder = Annotated[
     Path | None,
@@ -31,7 +43,7 @@ def show(folder: Folder = None, as_json: AsJson = False) -> None:
     """Show a checkpoint's manifest: base, threshold, training, scores."""
     from model.checkpoint import read_manifest
     from model.errors import CheckpointError
-    from service.cli.output import print_json, print_pairs
+    from service.cli.output import print_json, print_pairs, print_table
 
     try:
         manifest = read_manifest(_folder(folder))
@@ -40,8 +52,19 @@ def show(folder: Folder = None, as_json: AsJson = False) -> None:
     members = manifest.model_dump(mode="json")
     if as_json:
         print_json(members)
-    else:
-        print_pairs(members)
+        return
+    scores = members.pop("scores")
+    print_pairs(members)
+    if scores:
+        print_table(("scored on", *_SCORE_COLUMNS.values()), _score_rows(scores))
+
+
+def _score_rows(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[list[Any]]:
+    """A row for each dataset and route choice."""
+    for dataset, by_route in scores.items():
+        for route, figures in by_route.items():
+            known = {"route": route, **figures}
+            yield [dataset, *(known.get(name) for name in _SCORE_COLUMNS)]
 
 
 @app.command("verify")
