@@ -80,7 +80,8 @@ class Runner:
         hidden, kept = self.decoder.prefill(*self._inputs(batch), keep)
         vectors = _unit_vectors(hidden[:, 1])
         routing = self.decoder.logits_of(hidden[:, 0], (self.routes.embed_id, self.routes.augment_id))
-        probabilities = routing.softmax(dim=-1)[:, 1].tolist()
+        # In float32 a sure route would round to exactly 1, which no threshold could tell from the next.
+        probabilities = routing.double().softmax(dim=-1)[:, 1].tolist()
         place = {row: index for index, row in enumerate(keep)}
         return [
             Prefilled(

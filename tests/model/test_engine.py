@@ -171,7 +171,8 @@ def test_same_vectors_after_a_restart(engine):
     after = [other.embed([item], options)[0] for item in ITEMS]
     other.close()
     for first, second in zip(before, after, strict=True):
-        assert np.array_equal(first.vector, second.vector)
+        # Where the arrays happen to lie in memory decides in which order the kernels add: the last bit only.
+        np.testing.assert_allclose(first.vector, second.vector, rtol=0, atol=1e-6)
         assert first.augmentation == second.augmentation
 
 

@@ -14,7 +14,7 @@ from training.evaluation import evaluate
 from training.joint import Places, train
 from training.scoring import score_checkpoint
 
-STEPS = 80
+STEPS = 160
 
 
 def silent(line):

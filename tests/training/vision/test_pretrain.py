@@ -53,7 +53,7 @@ def test_it_writes_a_trained_tower(data, tmp_path, tiny_base, monkeypatch):
     output = tmp_path / "out" / "tower.safetensors"
     pretrain.pretrain_tower(data, output, tmp_path / "run", 2, lambda line: None)
     assert made["caltech101/0.png"] == 8
-    assert made["emoji/1.png"] == 2
+    assert made["emoji_i2i/1.png"] == 2
     before = load_base(str(tiny_base), lambda line: None)[0].model.visual.state_dict()
     written = load_file(output)
     assert written.keys() == before.keys()
