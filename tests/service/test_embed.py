@@ -1,4 +1,5 @@
 import base64
+import time
 
 import numpy as np
 import pytest
@@ -152,12 +153,20 @@ def test_broken_json_and_other_media_types(client):
 
 def test_a_full_queue_refuses_all_or_nothing(serve):
     with serve(engine={"max_queue": 4}) as client:
-        calls = [{"input": ["x"] * 64, "route": "augment"}] * 1
-        response = client.post("/embed", json=calls[0])
+        response = client.post("/embed", json={"input": ["x"] * 64, "route": "augment"})
         body = problem(response, 429, "queue-full")
         assert int(response.headers["retry-after"]) >= 1
         assert "queue" in body["detail"]
-        assert client.post("/embed", json={"input": "x", "route": "embed"}).status_code == 200
+        assert recovers(client)
+
+
+def recovers(client, tries=200):
+    """Whether one item is served again, once the engine's next turn has dropped what was cancelled."""
+    for _ in range(tries):
+        if client.post("/embed", json={"input": "x", "route": "embed"}).status_code == 200:
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def test_a_passed_deadline_is_504(serve):
