@@ -20,7 +20,7 @@ from service.middleware.host_name import HostNameMiddleware
 from service.middleware.request_id import RequestIdMiddleware
 from service.middleware.security_headers import SecurityHeadersMiddleware
 from service.openapi import use_problem_documents
-from service.routers import collections, docs, documents, embed, openai, operations, page, search
+from service.routers import collections, docs, documents, embed, openai, operations, page, rebuild, search
 from service.runtime import OpenBackend, Runtime
 from service.settings import Settings
 
@@ -85,7 +85,7 @@ def create_app(
     _add_middleware(app, settings, metrics)
     add_error_handlers(app, metrics)
     use_problem_documents(app, needs_key=bool(settings.api_keys))
-    for module in (embed, search, collections, documents, openai, operations, docs, page):
+    for module in (embed, search, collections, rebuild, documents, openai, operations, docs, page):
         app.include_router(module.router)
     return app
 

@@ -20,7 +20,7 @@ import anyio
 import anyio.to_thread
 
 from model.errors import DeadlineExceeded, InputError, QueueFull
-from model.types import Embedder, Embedding, EmbedOptions, Item
+from model.types import Embedder, Embedding, EmbedOptions, InputType, Item
 from service.images import ImageResolver
 from service.mapping import item_problem
 from service.metrics import Metrics
@@ -65,12 +65,19 @@ class EmbeddingService:
         self._metrics = metrics
         self._max_queue = max_queue
         self._unsubmitted = 0  # over all admitted requests; touched on the event loop only
+        # Documents have threads of their own, so that queries do not wait behind their images.
         self._preparing = anyio.CapacityLimiter(PREPARING_THREADS)
+        self._preparing_documents = anyio.CapacityLimiter(PREPARING_THREADS)
 
     @contextmanager
-    def admit(self, items: int) -> Iterator[Admission]:
-        """Hold places for a request's items. Raises `QueueFull` where they do not all fit."""
-        if self._unsubmitted + self._embedder.queue_depth + items > self._max_queue:
+    def admit(self, items: int, *, bulk: bool = False) -> Iterator[Admission]:
+        """Hold places for a request's items. Raises `QueueFull` where they do not all fit.
+
+        Bulk work leaves half of the queue to others, unless nothing waits at all.
+        """
+        waiting = self._unsubmitted + self._embedder.queue_depth
+        room = self._max_queue // 2 if bulk and waiting else self._max_queue
+        if waiting + items > room:
             raise QueueFull(_RETRY_SECONDS)
         admission = Admission(items)
         self._unsubmitted += items
@@ -136,6 +143,8 @@ class EmbeddingService:
         started = time.perf_counter()
         submitted: list[Future[Embedding]] = []
         abandoned = threading.Event()
+        query = options.input_type is InputType.QUERY
+        limiter = self._preparing if query else self._preparing_documents
 
         def submit() -> None:
             submitted.append(self._embedder.submit(item, options, deadline))
@@ -144,7 +153,7 @@ class EmbeddingService:
 
         try:
             async with slots:
-                await anyio.to_thread.run_sync(submit, limiter=self._preparing)
+                await anyio.to_thread.run_sync(submit, limiter=limiter)
             admission.unsubmitted -= 1
             self._unsubmitted -= 1
             embedding = await asyncio.wrap_future(submitted[0])

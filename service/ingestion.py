@@ -13,16 +13,17 @@ import anyio.to_thread
 from index.types import Image, NewDocument, VectorStore
 from index.validation import check_fields
 from model.errors import InputError
-from model.types import Embedder, EmbedOptions, InputType, Item
+from model.types import Embedder, EmbedOptions, InputType, Item, Vector
 from service import problems
+from service.bulk_embedding import DOCUMENT_PRIORITY
 from service.embedding import EmbeddingService, RequestItem
 from service.images import media_type
 from service.mapping import item_problem
 from service.problems import field_problem
-from service.vector_space import check_same_space
-
-# Larger runs later: queries are answered before documents that wait.
-DOCUMENT_PRIORITY = 10
+from service.rebuilding import Rebuilds
+from service.stored_content import missing_documents
+from service.vector_space import check_made_by, check_same_space
+from service.vectors import decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class IncomingDocument:
     item: RequestItem
     id: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    vector: Sequence[float] | str | None = None
 
 
 class IngestionService:
@@ -43,43 +45,75 @@ class IngestionService:
         embedding: EmbeddingService,
         store: VectorStore,
         store_threads: anyio.CapacityLimiter,
+        rebuilds: Rebuilds,
     ) -> None:
         self._embedder = embedder
         self._embedding = embedding
         self._store = store
         self._store_threads = store_threads
+        self._rebuilds = rebuilds
 
-    async def add(self, collection: str, documents: Sequence[IncomingDocument], deadline: float) -> list[str]:
+    async def add(
+        self,
+        collection: str,
+        documents: Sequence[IncomingDocument],
+        deadline: float,
+        made_by: str | None = None,
+    ) -> list[str]:
         """Write documents and return their ids; when it returns, they are on disk and searchable.
 
-        Raises what `EmbeddingService.embed` and `VectorStore.upsert` raise, and a `Problem` for an id
-        that comes twice or a collection of another model.
+        Documents with vectors are written as they are; `made_by` names the checkpoint of those. Raises
+        what `EmbeddingService.embed` and `VectorStore.upsert` raise, and a `Problem` for an id that comes
+        twice, a collection of another model or one that is being rebuilt, and a vector that is none.
         """
+        self._rebuilds.check_writable(collection)
         ids = _assign_ids(documents)
         for document_id, document in zip(ids, documents, strict=True):
             check_fields(document_id, document.item.text, document.metadata, document.item.address)
         info = await anyio.to_thread.run_sync(self._store.get, collection, limiter=self._store_threads)
-        check_same_space(info, self._embedder.info)
-        items = [document.item for document in documents]
+        if made_by is None:
+            check_same_space(info, self._embedder.info)
+            vectors, images = await self._embed([document.item for document in documents], deadline)
+        else:
+            check_made_by(info, made_by)
+            vectors, images = await self._take(documents, info.dimensions, deadline)
+        written = [
+            NewDocument(document_id, vector, document.item.text, image, document.metadata)
+            for document_id, document, vector, image in zip(ids, documents, vectors, images, strict=True)
+        ]
+        with self._rebuilds.writing(collection):
+            await anyio.to_thread.run_sync(
+                self._store.upsert, collection, written, limiter=self._store_threads
+            )
+        return ids
+
+    async def missing(self, collection: str, known: Mapping[str, str]) -> list[str]:
+        """Which of the ids, given with fingerprints, the collection lacks or holds with other content."""
+        return await anyio.to_thread.run_sync(
+            missing_documents, self._store, collection, known, limiter=self._store_threads
+        )
+
+    async def _embed(
+        self, items: Sequence[RequestItem], deadline: float
+    ) -> tuple[Sequence[Vector], Sequence[Image | None]]:
         options = EmbedOptions(input_type=InputType.DOCUMENT, priority=DOCUMENT_PRIORITY)
-        with self._embedding.admit(len(items)) as admission:
+        with self._embedding.admit(len(items), bulk=True) as admission:
             resolved = await self._embedding.resolve(items, deadline)
             images = [_image(item, request.address) for item, request in zip(resolved, items, strict=True)]
             embeddings = await self._embedding.embed_resolved(items, resolved, options, deadline, admission)
-        written = [
-            NewDocument(
-                id=document_id,
-                vector=embedding.vector,
-                text=document.item.text,
-                image=image,
-                metadata=document.metadata,
-            )
-            for document_id, document, embedding, image in zip(
-                ids, documents, embeddings, images, strict=True
-            )
+        return [embedding.vector for embedding in embeddings], images
+
+    async def _take(
+        self, documents: Sequence[IncomingDocument], dimensions: int, deadline: float
+    ) -> tuple[Sequence[Vector], Sequence[Image | None]]:
+        """The vectors that were sent, checked, and the images; the model is not asked."""
+        vectors = [
+            decode(document.vector or "", dimensions, f"{document.item.address}.vector")
+            for document in documents
         ]
-        await anyio.to_thread.run_sync(self._store.upsert, collection, written, limiter=self._store_threads)
-        return ids
+        items = [document.item for document in documents]
+        resolved = await self._embedding.resolve(items, deadline)
+        return vectors, [_image(item, place.address) for item, place in zip(resolved, items, strict=True)]
 
 
 def _assign_ids(documents: Sequence[IncomingDocument]) -> list[str]:

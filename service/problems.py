@@ -33,6 +33,7 @@ UNKNOWN_DOCUMENT = ProblemType("unknown-document", 404, "No document has that id
 UNKNOWN_MODEL = ProblemType("unknown-model", 404, "No such model is served")
 METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "The address does not answer this method")
 OTHER_MODEL = ProblemType("other-model", 409, "The collection was made by another model")
+REBUILDING = ProblemType("rebuilding", 409, "The collection is being rebuilt")
 BODY_TOO_LARGE = ProblemType("body-too-large", 413, "The body is too large")
 IMAGE_TOO_LARGE = ProblemType("image-too-large", 413, "An image is too large")
 NOT_AN_IMAGE = ProblemType("not-an-image", 415, "What was given as an image is not one")

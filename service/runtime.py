@@ -26,6 +26,7 @@ from service.ingestion import IngestionService
 from service.mapping import retry_after
 from service.metrics import Metrics
 from service.problems import Problem
+from service.rebuilding import Rebuilds
 from service.searching import SearchService
 from service.settings import Settings
 
@@ -77,8 +78,14 @@ class Services:
     embedding: EmbeddingService
     search: SearchService
     ingestion: IngestionService
+    rebuilds: Rebuilds
     store_threads: anyio.CapacityLimiter
     opened_at: int  # Unix seconds
+
+    def close(self) -> None:
+        """Stop the rebuilds, then close the backend."""
+        self.rebuilds.close()
+        self.backend.close()
 
 
 class Runtime:
@@ -150,17 +157,19 @@ class Runtime:
         services, self._services = self._services, None
         self._stage = "stopping"
         if services is not None:
-            await asyncio.to_thread(services.backend.close)
+            await asyncio.to_thread(services.close)
 
     def _build(self, backend: Backend) -> Services:
         threads = anyio.CapacityLimiter(STORE_THREADS)
         images = ImageResolver(self._fetcher, self.settings.max_image_bytes)
         embedding = EmbeddingService(backend.embedder, images, self.metrics, self.settings.max_queue)
+        rebuilds = Rebuilds(backend.embedder, backend.store, self.settings.max_queue)
         return Services(
             backend=backend,
             embedding=embedding,
             search=SearchService(backend.embedder, embedding, backend.store, self.metrics, threads),
-            ingestion=IngestionService(backend.embedder, embedding, backend.store, threads),
+            ingestion=IngestionService(backend.embedder, embedding, backend.store, threads, rebuilds),
+            rebuilds=rebuilds,
             store_threads=threads,
             opened_at=int(time.time()),
         )

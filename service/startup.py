@@ -18,8 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from index.types import Image, NewDocument, UnknownCollection, VectorStore
 from model.types import Embedder, EmbedOptions, EngineObserver, InputType, Item
+from service.bulk_embedding import DOCUMENT_PRIORITY
 from service.images import media_type
-from service.ingestion import DOCUMENT_PRIORITY
 from service.runtime import Backend, Opening
 from service.settings import Settings
 from service.vector_space import vector_space
@@ -111,7 +111,7 @@ def prepare_default_collection(
         existing = backend.store.create(DEFAULT_COLLECTION, backend.embedder.info.dimensions, space)
     if existing.model != space:
         _log.warning(
-            "collection 'default' was made by another model; drop it and restart to index the demo anew",
+            "collection 'default' was made by another model; `solomon index rebuild default` embeds it again",
             made_by=existing.model,
             served=space,
         )

@@ -20,6 +20,19 @@ def check_same_space(collection: CollectionInfo, info: EngineInfo) -> None:
     raise Problem(
         problems.OTHER_MODEL,
         f"Collection {collection.name!r} was made by {collection.model}, and this server has "
-        f"{vector_space(info)}; their vectors cannot be compared. Serve the checkpoint that made it, or drop "
-        f"the collection (DELETE /collections/{collection.name}) and add its documents again.",
+        f"{vector_space(info)}; their vectors cannot be compared. Embed its documents again with "
+        f"`solomon index rebuild {collection.name}` (POST /collections/{collection.name}/rebuild), or serve "
+        "the checkpoint that made it.",
+    )
+
+
+def check_made_by(collection: CollectionInfo, model: str) -> None:
+    """Raise a `Problem` (409) if vectors of the checkpoint `model` do not belong into the collection."""
+    if collection.model == model:
+        return
+    raise Problem(
+        problems.OTHER_MODEL,
+        f"The vectors were made by {model}, and those of collection {collection.name!r} by "
+        f"{collection.model}; they cannot be compared. Make the vectors with that checkpoint, or add the "
+        "documents without vectors.",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,15 +13,21 @@ from service.cli.exits import Exit, fail
 
 API_KEY_VARIABLE = "SOLOMON_API_KEY"
 _TIMEOUT_SECONDS = 660.0
+_PATIENCE_SECONDS = 600.0
+_RETRY_SECONDS = 1.0
 
 
 class ServerProblem(Exception):
-    """The server answered with a problem; `status` is the HTTP status."""
+    """The server answered with a problem.
 
-    def __init__(self, status: int, body: dict[str, Any]) -> None:
+    `status` is the HTTP status, `retry_after` the seconds after which the server asks to be called again.
+    """
+
+    def __init__(self, status: int, body: dict[str, Any], retry_after: float | None = None) -> None:
         super().__init__(str(body.get("detail") or f"The server answered {status}."))
         self.status = status
         self.body = body
+        self.retry_after = retry_after
 
 
 class Client:
@@ -44,11 +51,13 @@ class Client:
     ) -> None:
         self._http.close()
 
-    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def call(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, waits: bool = False
+    ) -> dict[str, Any]:
         """The JSON of an answer, {} where it has none.
 
         Raises `ServerProblem` for a problem of the request; ends the command where the server cannot be
-        reached, is not ready or refuses the key.
+        reached, is not ready (raised, too, if the caller `waits`) or refuses the key. Thread-safe.
         """
         try:
             response = self._http.request(method, path, json=body)
@@ -62,12 +71,30 @@ class Client:
             fail(f"What answers at {self._url} ({response.status_code}) is not Solomon; check --url.")
         if response.is_success:
             return body
-        problem = ServerProblem(response.status_code, body)
+        problem = ServerProblem(response.status_code, body, _seconds(response.headers.get("retry-after")))
         if problem.status == 401:
             fail(f"{problem} Set {API_KEY_VARIABLE}.", Exit.UNAUTHORISED)
-        if problem.status == 503:
+        if problem.status == 503 and not waits:
             fail(str(problem), Exit.UNREACHABLE)
         raise problem
+
+    def call_patiently(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """As `call`, but where the server says when to try again, wait as it says.
+
+        Ends the command once the server has been busy or not ready for ten minutes.
+        """
+        given_up = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                return self.call(method, path, body, waits=True)
+            except ServerProblem as problem:
+                if problem.status not in (429, 503):
+                    raise
+                if time.monotonic() >= given_up:
+                    fail(
+                        f"The server stayed busy ({problem}). Run the command again later.", Exit.UNREACHABLE
+                    )
+                time.sleep(problem.retry_after or _RETRY_SECONDS)
 
     def call_or_fail(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """As `call`, but a problem ends the command with its detail."""
@@ -75,6 +102,11 @@ class Client:
             return self.call(method, path, body)
         except ServerProblem as problem:
             fail(str(problem), Exit.USAGE if problem.status in (400, 413, 415, 422) else Exit.FAILED)
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Seconds of a Retry-After header; its other form, a date, is not one that our server sends."""
+    return float(retry_after) if retry_after is not None and retry_after.isdecimal() else None
 
 
 def _json(response: httpx.Response) -> dict[str, Any] | None:

@@ -21,6 +21,10 @@ def search(
         str | None, typer.Option("--filter", help='Metadata to match, as JSON: \'{"kind": "emoji"}\'.')
     ] = None,
     route: RouteOption = "auto",
+    augment_threshold: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="P(/augment) from which to augment; default: the server's."),
+    ] = None,
     instruction: Annotated[str | None, typer.Option(help="What to look for.")] = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
@@ -32,6 +36,8 @@ def search(
     if text is None and image is None:
         fail("Give a text, --image FILE, or both.", Exit.USAGE)
     body: dict[str, Any] = {"query": item(text, image), "collection": collection, "k": k, "route": route}
+    if augment_threshold is not None:
+        body["augment_threshold"] = augment_threshold
     if instruction is not None:
         body["instruction"] = instruction
     if where is not None:
@@ -44,8 +50,10 @@ def search(
 def _parse_filter(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
-        fail(f"--filter is not JSON ({error}).", Exit.USAGE)
+    except ValueError:
+        name, equals, value = text.partition("=")
+        form = json.dumps({name.strip(): value.strip()} if equals and name.strip() else {"kind": "emoji"})
+        fail(f"--filter {text!r} is not JSON. Write --filter '{form}'.", Exit.USAGE)
 
 
 def _show(answer: dict[str, Any], as_json: bool) -> None:

@@ -12,7 +12,7 @@ from service.routers import examples
 from service.routers.dependencies import ServicesDependency, documented
 from service.runtime import Services
 from service.schemas.collections import CollectionBody, CollectionRequest, CollectionsResponse
-from service.vector_space import vector_space
+from service.vector_space import check_same_space, vector_space
 
 router = APIRouter(tags=["collections"])
 
@@ -31,13 +31,13 @@ def _body(info: CollectionInfo) -> CollectionBody:
 
 def _make(services: Services, name: str) -> tuple[CollectionInfo, bool]:
     """The collection, and whether this call made it."""
-    backend = services.backend
+    backend, info = services.backend, services.backend.embedder.info
+    services.rebuilds.check_writable(name)
     try:
-        backend.store.get(name)
+        check_same_space(backend.store.get(name), info)
         existed = True
     except UnknownCollection:
         existed = False
-    info = backend.embedder.info
     return backend.store.create(name, info.dimensions, vector_space(info)), not existed
 
 
@@ -74,9 +74,10 @@ async def show_collection(name: CollectionName, services: ServicesDependency) ->
 
 
 @router.delete(
-    "/collections/{name}", summary="Drop a collection", status_code=204, responses=documented(404, 507)
+    "/collections/{name}", summary="Drop a collection", status_code=204, responses=documented(404, 409, 507)
 )
 async def drop_collection(name: CollectionName, services: ServicesDependency) -> None:
     """Remove a collection and all its documents from disk."""
     store = services.backend.store
-    await anyio.to_thread.run_sync(store.drop, name, limiter=services.store_threads)
+    with services.rebuilds.writing(name):
+        await anyio.to_thread.run_sync(store.drop, name, limiter=services.store_threads)

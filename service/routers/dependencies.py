@@ -54,7 +54,7 @@ _MEANINGS = {
     401: "An API key is needed.",
     403: "The server does not answer to the host name of the call.",
     404: "The collection, document or model does not exist.",
-    409: "The collection was made by another model.",
+    409: "The collection was made by another model, or is being rebuilt.",
     413: "The body or an image is too large.",
     415: "What was given as an image is not one.",
     422: "A field is not valid; `errors` names it and the mend.",

@@ -25,6 +25,8 @@ from service.schemas.collections import (
     DocumentBody,
     DocumentsRequest,
     DocumentsResponse,
+    MissingRequest,
+    MissingResponse,
     NewDocumentBody,
 )
 
@@ -41,7 +43,7 @@ _IMAGE_HEADERS = {
 
 def _incoming(body: NewDocumentBody, position: int) -> IncomingDocument:
     item = RequestItem(f"documents[{position}]", body.text, body.image)
-    return IncomingDocument(item, body.id, body.metadata)
+    return IncomingDocument(item, body.id, body.metadata, body.vector)
 
 
 @router.post(
@@ -59,14 +61,33 @@ async def add_documents(
 ) -> DocumentsResponse:
     """Embed up to 256 documents and write them, all or none; an id that exists is replaced.
 
-    The answer comes when they are on disk and searchable.
+    Documents that were embedded elsewhere bring their vectors, and `model` says by which checkpoint. The
+    answer comes when they are on disk and searchable.
     """
     check_item_count(runtime, "documents", len(body.documents))
     documents = [_incoming(document, position) for position, document in enumerate(body.documents)]
     deadline = time.monotonic() + runtime.settings.ingest_timeout_seconds
-    ids = await while_connected(request, services.ingestion.add(name, documents, deadline))
+    ids = await while_connected(request, services.ingestion.add(name, documents, deadline, body.model))
     count(request.scope, documents=len(ids))
     return DocumentsResponse(ids=ids)
+
+
+@router.post(
+    "/collections/{name}/documents/missing",
+    summary="Which documents a collection lacks",
+    responses=documented(400, 404, 422),
+)
+async def missing_documents(
+    name: CollectionName,
+    services: ServicesDependency,
+    body: Annotated[MissingRequest, Body(openapi_examples=examples.MISSING)],
+) -> MissingResponse:
+    """Of documents that the caller has: those that are not held, or held with another content.
+
+    A bulk job asks this before it sends them, so that it can go on where it stopped.
+    """
+    known = {document.id: document.fingerprint for document in body.documents}
+    return MissingResponse(missing=await services.ingestion.missing(name, known))
 
 
 @router.get(
@@ -99,9 +120,10 @@ async def show_document(name: CollectionName, id: DocumentId, services: Services
     "/collections/{name}/documents/{id:path}",
     summary="Delete a document",
     status_code=204,
-    responses=documented(404, 507),
+    responses=documented(404, 409, 507),
 )
 async def delete_document(name: CollectionName, id: DocumentId, services: ServicesDependency) -> None:
     """Remove a document; when the answer comes it is gone from disk and from search."""
     store = services.backend.store
-    await anyio.to_thread.run_sync(store.delete_document, name, id, limiter=services.store_threads)
+    with services.rebuilds.writing(name):
+        await anyio.to_thread.run_sync(store.delete_document, name, id, limiter=services.store_threads)

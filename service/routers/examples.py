@@ -65,6 +65,15 @@ DOCUMENTS: Examples = {
     },
 }
 
+MISSING: Examples = {
+    "one": {
+        "summary": "One document, by its id and the fingerprint of its content",
+        "value": {"documents": [{"id": "kenya", "fingerprint": "9ab1dc4b9fb4ab7f6f2f1f1a5c6f2a80"}]},
+    }
+}
+
+REBUILD: Examples = {"plain": {"summary": "Keep every document", "value": {"drop_failed": False}}}
+
 COLLECTION: Examples = {"empty": {"summary": "Nothing needs to be set", "value": {}}}
 
 OPENAI: Examples = {

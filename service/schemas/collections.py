@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
-from index.validation import MAX_ID_CHARACTERS
+from index.validation import MAX_DIMENSIONS, MAX_ID_CHARACTERS
 from service.schemas.base import Body
-from service.schemas.items import IMAGE_DESCRIPTION, MAX_ITEMS
+from service.schemas.items import BASE64_TAG, IMAGE_DESCRIPTION, MAX_ITEMS, NUMBERS_TAG
 
 
 class CollectionRequest(Body):
@@ -31,16 +31,33 @@ class CollectionsResponse(Body):
     collections: list[CollectionBody]
 
 
+DocumentIdField = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]
+
+VectorField = Annotated[
+    Annotated[
+        list[Annotated[float, Field(strict=True)]],
+        Field(min_length=1, max_length=MAX_DIMENSIONS, fail_fast=True),
+        Tag(NUMBERS_TAG),
+    ]
+    | Annotated[str, Field(min_length=1, max_length=MAX_DIMENSIONS * 6), Tag(BASE64_TAG)],
+    Discriminator(lambda value: BASE64_TAG if isinstance(value, str) else NUMBERS_TAG),
+]
+"""Numbers, or base64 of little-endian float32."""
+
+
 class NewDocumentBody(Body):
     """A document to write; one with the same id is replaced."""
 
-    id: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS)] | None = Field(
-        None, description="Its id; one is made when left out."
-    )
+    id: DocumentIdField | None = Field(None, description="Its id; one is made when left out.")
     text: str | None = Field(None, description="The text.")
     image: str | None = Field(None, description=IMAGE_DESCRIPTION)
     metadata: dict[str, JsonValue] = Field(
         default_factory=dict, description="Anything to return with it and to filter by."
+    )
+    vector: VectorField | None = Field(
+        None,
+        description="Its vector, where it was embedded elsewhere: unit length, as numbers or as base64 of "
+        "little-endian float32. Every document of a call has one, or none has.",
     )
 
     @model_validator(mode="after")
@@ -54,12 +71,47 @@ class DocumentsRequest(Body):
     """Documents to embed and write, all or none."""
 
     documents: list[NewDocumentBody] = Field(min_length=1, max_length=MAX_ITEMS)
+    model: str | None = Field(
+        None, description="With vectors: the checkpoint that made them, as the collection names its own."
+    )
+
+    @model_validator(mode="after")
+    def _vectors_and_model(self) -> Self:
+        vectors = sum(document.vector is not None for document in self.documents)
+        if vectors not in (0, len(self.documents)):
+            raise ValueError("Some documents have a vector and some have not; send them in two calls.")
+        if (vectors > 0) != (self.model is not None):
+            raise ValueError(
+                "Send model with vectors, to say which checkpoint made them, and only with them."
+            )
+        return self
 
 
 class DocumentsResponse(Body):
     """What was written: it is on disk and searchable."""
 
     ids: list[str] = Field(description="In the order of the documents sent.")
+
+
+class KnownDocumentBody(Body):
+    """A document that the caller has."""
+
+    id: DocumentIdField
+    fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] = Field(
+        description="BLAKE2b-128 of its text, image bytes and metadata; see service/fingerprint.py."
+    )
+
+
+class MissingRequest(Body):
+    """Documents that the caller has."""
+
+    documents: list[KnownDocumentBody] = Field(min_length=1, max_length=MAX_ITEMS)
+
+
+class MissingResponse(Body):
+    """Which of them the collection lacks, or holds with another content."""
+
+    missing: list[str] = Field(description="Their ids, in the order sent.")
 
 
 class DocumentBody(Body):

@@ -13,6 +13,8 @@ TEXT_TAG = "<text>"
 OBJECT_TAG = "<object>"
 LIST_TAG = "<list>"
 TOKENS_TAG = "<tokens>"
+NUMBERS_TAG = "<numbers>"
+BASE64_TAG = "<base64>"
 
 MAX_ITEMS = 4096  # the most that a server can be set to take; checked before the items are
 

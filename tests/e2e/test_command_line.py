@@ -65,7 +65,7 @@ def test_one_bad_line_is_named_and_the_rest_is_added(solomon, tmp_path):
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text('{"id": "good", "text": "fine"}\nnot json\n{"id": "bad"}\n', "utf-8")
     try:
-        process = solomon("index", "add", corpus, "-c", "half")
+        process = solomon("index", "add", corpus, "-c", "half", "--failures", tmp_path / "bad.jsonl")
         assert process.returncode == 1
         assert "corpus.jsonl:2" in process.stderr
         assert "corpus.jsonl:3" in process.stderr

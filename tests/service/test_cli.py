@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -14,6 +15,11 @@ from tests.service.images import encoded
 from tests.service.test_openai import listening
 
 runner = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # failures are written to the current folder
 
 
 @pytest.fixture
@@ -47,6 +53,7 @@ def run(*arguments, code=0):
         ["index", "add"],
         ["index", "list"],
         ["index", "drop"],
+        ["index", "rebuild"],
         ["checkpoint"],
         ["checkpoint", "show"],
         ["checkpoint", "verify"],
@@ -90,18 +97,45 @@ def test_index_add_reports_bad_items_and_keeps_the_good(url, tmp_path):
     rows.write_text("\n".join(lines))
     result = run("index", "add", folder, rows, "-c", "mine", "--json", "--url", url, code=1)
     outcome = json.loads(result.stdout)
-    assert outcome["added"] == 3
+    assert (outcome["added"], outcome["unchanged"], outcome["failed"]) == (4, 0, 5)
     failed = {failure["source"].removeprefix(str(tmp_path)) for failure in outcome["failures"]}
-    bad_rows = {f"/rows.jsonl:{number}:" for number in (2, 4, 5, 6, 8)}
+    bad_rows = {f"/rows.jsonl:{number}:" for number in (2, 4, 6, 8)}
     assert failed == {"/photos/bad.jpg:", *bad_rows}
     assert all(failure["reason"] for failure in outcome["failures"])
+    written = Path(outcome["failures_file"]).read_text().splitlines()
+    assert [json.loads(line) for line in written] == outcome["failures"]
     listed = json.loads(run("index", "list", "--json", "--url", url).stdout)["collections"]
-    assert {entry["name"]: entry["count"] for entry in listed} == {"default": 0, "mine": 3}
+    assert {entry["name"]: entry["count"] for entry in listed} == {"default": 0, "mine": 4}
     assert "mine" in run("index", "list", "--url", url).stdout
-    text = run("index", "add", folder / "bad.jpg", "-c", "mine", "--url", url, code=1)
-    assert "bad.jpg: image:" in text.output
+    given = ("index", "add", folder / "bad.jpg", "-c", "mine", "--failures", "bad.jsonl", "--url", url)
+    text = run(*given, code=1).output
+    assert "bad.jpg: image:" in text
+    assert "bad.jsonl" in text
+    assert len(Path("bad.jsonl").read_text().splitlines()) == 1
     run("index", "drop", "mine", "--yes", "--url", url)
-    run("index", "drop", "mine", "--yes", "--url", url, code=1)
+
+
+def test_drop_asks_only_for_what_exists(url):
+    nowhere = run("index", "drop", "nowhere", "--url", url, code=1)
+    assert "No collection" in nowhere.output
+    assert "Remove" not in nowhere.output
+    refused = runner.invoke(app, ["index", "drop", "default", "--url", url], input="n\n")
+    assert refused.exit_code == 1
+    assert "default and its 0 documents" in refused.output
+    assert "default" in run("index", "list", "--url", url).stdout
+
+
+def test_a_filter_that_is_no_json_is_shown_as_json(url):
+    assert """--filter '{"kind": "emoji"}'""" in run("search", "x", "--filter", "kind=emoji", code=2).output
+    assert "JSON" in run("search", "x", "--filter", "{", code=2).output
+
+
+def test_search_takes_a_threshold(url, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a text"}')
+    run("index", "add", "a.jsonl", "--url", url)
+    for threshold, route in ((0.0, "augment"), (1.0, "embed")):
+        answer = run("search", "x", "--augment-threshold", threshold, "--json", "--url", url).stdout
+        assert json.loads(answer)["route"] == route
 
 
 def test_files_above_have_absolute_ids(url, tmp_path, monkeypatch):
