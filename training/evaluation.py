@@ -75,11 +75,11 @@ def embed_queries(
     return embedded
 
 
-def subset_files(data: Path) -> list[Path]:
-    """The evaluation subsets below `data/eval`, by name. Raises ValueError where there are none."""
-    files = sorted((data / "eval").glob("*.parquet"))
+def subset_files(data: Path, split: str = "eval") -> list[Path]:
+    """The subsets below `data/eval` or `data/calibration`, by name. Raises ValueError if none."""
+    files = sorted((data / split).glob("*.parquet"))
     if not files:
-        raise ValueError(f"{data / 'eval'} holds no evaluation subsets: build the data first.")
+        raise ValueError(f"{data / split} holds no evaluation subsets: build the data first.")
     return files
 
 

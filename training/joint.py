@@ -16,12 +16,14 @@ from training.batches import BatchBuilder, Sampler
 from training.export import export_checkpoint, require_replaceable, vision_weights
 from training.features import image_paths, tower_features
 from training.mmeb import TrainingRow, read_training_rows
+from training.provenance import data_facts, machine_facts, tower_facts
 from training.recipe import Recipe
-from training.state import load_parameters
+from training.state import load_parameters, stored_facts
 from training.student import Student, add_lora
 from training.trainer import Trainer
 from training.vision.distill import load_tower
 
+SPLITS = "Held-out contents (a tenth, by content hash) are scored (7 %) or calibrate the threshold (3 %)."
 PIXELS_PER_IMAGE_TOKEN = 28  # a side: patches of 14 pixels, merged two by two
 
 
@@ -43,6 +45,11 @@ def train(recipe: Recipe, places: Places, device: str = "cpu", report: Callable[
     """
     require_replaceable(places.output)
     rows = {name: _read_subset(places.data, name) for name in recipe.datasets}
+    mini = recipe.base == MINI_BASE
+    if mini and places.tower is None and any(image_paths(subset) for subset in rows.values()):
+        raise ValueError(
+            "The mini base sees nothing by itself: give --tower (solomon train vision makes one)."
+        )
     model, tokenizer = load_base(recipe.base, report)
     tower = model.model.visual
     if places.tower is not None:
@@ -64,11 +71,20 @@ def train(recipe: Recipe, places: Places, device: str = "cpu", report: Callable[
         load_parameters(places.start_from, student, skip=".visual.merger.")
     builder = BatchBuilder(prompts, grid**2, recipe.max_text_tokens, recipe.max_augment_tokens)
     sampler = Sampler(rows, recipe.datasets, recipe.batch_size, recipe.seed)
-    Trainer(student, builder, sampler, recipe, places.run).run()
-    mini = recipe.base == MINI_BASE
+    trainer = Trainer(student, builder, sampler, recipe, places.run)
+    trainer.run()
     revision = base_revision(recipe.base, model)
     vision = vision_weights(tower, whole=mini or places.tower is not None)
-    facts = {"rows": {name: len(subset) for name, subset in rows.items()}}
+    facts = {
+        "data": data_facts(places.data, rows),
+        "splits": SPLITS,
+        "machine": machine_facts(device),
+        "seconds": trainer.seconds(),
+    }
+    if places.tower is not None:
+        facts["vision_tower"] = tower_facts(places.tower)
+    if places.start_from is not None:
+        facts["start_from"] = stored_facts(places.start_from)
     export_checkpoint(places.output, adapted, recipe, revision, vision, facts)
     report(f"Wrote {places.output}")
 

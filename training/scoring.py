@@ -39,9 +39,12 @@ def score_checkpoint(
 
 
 def calibrate(engine: Embedder, data: Path) -> float:
-    """The threshold that routes most held-out queries as their subsets were built."""
+    """The threshold that routes most queries of the calibration split as their subsets were built.
+
+    That split is neither trained on nor scored. Raises ValueError where it is missing.
+    """
     probabilities, wanted = [], []
-    for path in subset_files(data):
+    for path in subset_files(data, "calibration"):
         rows = read_evaluation_rows(path)[:CALIBRATION_QUERIES]
         # A forced route still reports the model's confidence in it: here 1 - P(/augment).
         queries = embed_queries(engine, rows, data / "images", RouteChoice.EMBED)

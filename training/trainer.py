@@ -87,6 +87,15 @@ class Trainer:
             log.write(json.dumps({"dataset": dataset, **figures}) + "\n")
         return figures
 
+    def seconds(self) -> float:
+        """Time spent in the steps up to the present one, whatever interruptions lay between them."""
+        steps: dict[int, float] = {}
+        if (self.folder / LOG).exists():
+            for line in (self.folder / LOG).read_text().splitlines():
+                entry = json.loads(line)
+                steps[entry["step"]] = entry["seconds"]  # a step run again after a crash counts once
+        return round(sum(seconds for step, seconds in steps.items() if step <= self.step), 1)
+
     def _save(self) -> None:
         facts = {"step": self.step, "recipe": self.recipe.model_dump()}
         save_state(self.folder / STATE, self.student, self.optimizer, facts)

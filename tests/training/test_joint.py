@@ -69,7 +69,11 @@ def test_the_checkpoint_holds_the_merger_and_says_what_it_is(trained, tiny_base)
     assert manifest.base.revision == "local"
     assert manifest.image_format["square_side"] == 56
     assert manifest.max_augment_tokens == 12
-    assert manifest.training["rows"] == {"cities": 8, "colours": 16}
+    data = manifest.training["data"]
+    assert {name: facts["rows"] for name, facts in data.items()} == {"cities": 8, "colours": 16}
+    assert all(len(facts["sha256"]) == 64 for facts in data.values())
+    assert manifest.training["machine"]["cores"] >= 1
+    assert manifest.training["seconds"] > 0
     assert manifest.training["recipe"]["steps"] == STEPS
     assert "SmolLM2-135M-Instruct" not in manifest.licences
     assert all(name.startswith("merger.") for name in load_file(trained.output / VISION))
@@ -111,3 +115,9 @@ def test_a_missing_subset_is_named(tiny_base, tiny_data, tmp_path):
     recipe = tiny_recipe(tiny_base, datasets={"cities": 1.0, "birds": 1.0})
     with pytest.raises(ValueError, match=r"birds\.parquet is missing.*drop 'birds'"):
         train(recipe, Places(tiny_data, tmp_path, tmp_path / "out"), report=silent)
+
+
+def test_the_mini_base_needs_a_tower_for_pictures(tiny_base, tiny_data, tmp_path):
+    recipe = tiny_recipe(tiny_base).model_copy(update={"base": "solomon-mini-base"})
+    with pytest.raises(ValueError, match="--tower"):
+        train(recipe, Places(tiny_data, tmp_path / "run", tmp_path / "out"), report=silent)

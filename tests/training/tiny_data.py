@@ -83,8 +83,9 @@ def write_data(folder: Path) -> Path:
         )
         for colour in COLOURS
     ]
-    write_rows(folder / "eval" / "cities.parquet", questions)
-    write_rows(folder / "eval" / "colours.parquet", pictures)
+    for split in ("eval", "calibration"):
+        write_rows(folder / split / "cities.parquet", questions)
+        write_rows(folder / split / "colours.parquet", pictures)
     return folder
 
 

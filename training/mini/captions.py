@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from training.mini.splits import is_held_out
+from training.mini.splits import Split, split_of
 from training.mmeb import EvaluationRow, TrainingRow
 
 INSTRUCTIONS = (
@@ -26,13 +26,14 @@ STOP_WORDS = {
 MINING_POOL = 150
 
 
-def read_captions(source: Path) -> tuple[list[list[str]], list[list[str]]]:
-    """Caption groups (one a photo, two captions or more) for training and held out, split by content."""
+def read_captions(source: Path) -> dict[Split, list[list[str]]]:
+    """Caption groups (one a photo, two captions or more) by split, decided by content."""
     table = pq.read_table(source, columns=["captions"])
     groups = [group for group in table["captions"].to_pylist() if len(group) >= 2]
-    held_out = [group for group in groups if is_held_out("\n".join(group))]
-    training = [group for group in groups if not is_held_out("\n".join(group))]
-    return training, held_out
+    found: dict[Split, list[list[str]]] = {split: [] for split in Split}
+    for group in groups:
+        found[split_of("\n".join(group))].append(group)
+    return found
 
 
 def caption_rows(groups: list[list[str]], limit: int, seed: int) -> list[TrainingRow]:

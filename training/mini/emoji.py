@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from training.mini.splits import is_held_out
+from training.mini.splits import Split, split_of
 from training.mmeb import IMAGE_MARKER, EvaluationRow, TrainingRow
 
 CATEGORIES = (
@@ -38,6 +38,8 @@ NAME = (
 )
 FIND = (
     "{name}",
+    "{name}",
+    "{name}",
     "Find an emoji: {name}",
     "a picture of a {name}",
     "Find an image that shows: {name}",
@@ -52,7 +54,7 @@ class Emoji:
     name: str
     category: str
     paths: tuple[str, ...]
-    held_out: bool
+    split: Split
 
 
 def read_emoji(packages: Path, image_root: Path) -> list[Emoji]:
@@ -67,7 +69,7 @@ def read_emoji(packages: Path, image_root: Path) -> list[Emoji]:
             continue
         name = entry["name"].lower().replace(" face", "") if entry["category"] != "Flags" else entry["name"]
         paths = tuple(_write_on_white(packages, style, entry["image"], image_root) for style in STYLES)
-        emoji.append(Emoji(name, entry["category"], paths, is_held_out(entry["unified"])))
+        emoji.append(Emoji(name, entry["category"], paths, split_of(entry["unified"])))
     return emoji
 
 
@@ -88,7 +90,7 @@ def emoji_rows(emoji: list[Emoji], seed: int) -> dict[str, list[TrainingRow]]:
     They are kept apart because in-batch negatives teach little when their kind alone gives them away.
     """
     rng = random.Random(seed)
-    training = [one for one in emoji if not one.held_out]
+    training = [one for one in emoji if one.split is Split.TRAINING]
     rows: dict[str, list[TrainingRow]] = {"emoji_t2i": [], "emoji_i2t": [], "emoji_i2i": []}
     for one in training:
         style = rng.randrange(len(STYLES))
@@ -124,11 +126,13 @@ def emoji_rows(emoji: list[Emoji], seed: int) -> dict[str, list[TrainingRow]]:
     return rows
 
 
-def emoji_evaluation(emoji: list[Emoji], candidates: int, seed: int) -> list[EvaluationRow]:
-    """Held-out names against pictures of other emoji, the right picture first."""
+def emoji_evaluation(
+    emoji: list[Emoji], candidates: int, seed: int, split: Split = Split.DEVELOPMENT
+) -> list[EvaluationRow]:
+    """A split's names against pictures of other emoji, the right picture first."""
     rng = random.Random(seed)
     rows = []
-    for one in (one for one in emoji if one.held_out):
+    for one in (one for one in emoji if one.split is split):
         others = rng.sample([o for o in emoji if o is not one], min(candidates - 1, len(emoji) - 1))
         paths = [one.paths[0], *(other.paths[0] for other in others)]
         rows.append(EvaluationRow(f"Find an image that shows: {one.name}", "", [""] * len(paths), paths))

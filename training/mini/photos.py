@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from training.mini.splits import is_held_out
+from training.mini.splits import Split, split_of
 from training.mmeb import IMAGE_MARKER, EvaluationRow, TrainingRow
 
 IDENTIFY = (
@@ -39,7 +39,7 @@ class Photo:
 
     path: str
     label: str
-    held_out: bool
+    split: Split
 
 
 def read_photos(source: Path, name: str, image_root: Path, limit: int | None = None) -> list[Photo]:
@@ -59,7 +59,7 @@ def read_photos(source: Path, name: str, image_root: Path, limit: int | None = N
             continue
         path = folder / f"{number:06d}.jpg"
         path.write_bytes(row["image"])  # always: what an interrupted build left may be half a file
-        photos.append(Photo(f"{name}/{path.name}", row["label"], is_held_out(row["image"])))
+        photos.append(Photo(f"{name}/{path.name}", row["label"], split_of(row["image"])))
     return photos
 
 
@@ -72,7 +72,7 @@ def classification_rows(photos: list[Photo], seed: int) -> list[TrainingRow]:
     labels = _classes(photos)
     rows = []
     for photo in photos:
-        if photo.held_out:
+        if photo.split is not Split.TRAINING:
             continue
         negative = rng.choice([label for label in labels if label != photo.label])
         form = rng.choice(DOCUMENT_FORMS)
@@ -95,7 +95,7 @@ def image_retrieval_rows(photos: list[Photo], seed: int) -> list[TrainingRow]:
     Raises ValueError for training photos of one class only.
     """
     rng = random.Random(seed)
-    training = [photo for photo in photos if not photo.held_out]
+    training = [photo for photo in photos if photo.split is Split.TRAINING]
     _classes(training)
     rows = []
     for photo in training:
@@ -121,10 +121,12 @@ def _classes(photos: list[Photo]) -> list[str]:
     return labels
 
 
-def classification_evaluation(photos: list[Photo], limit: int, seed: int) -> list[EvaluationRow]:
-    """Held-out photos against every class name of the dataset, the right one first."""
+def classification_evaluation(
+    photos: list[Photo], limit: int, seed: int, split: Split = Split.DEVELOPMENT
+) -> list[EvaluationRow]:
+    """A split's photos against every class name of the dataset, the right one first."""
     labels = sorted({photo.label for photo in photos})
-    held_out = [photo for photo in photos if photo.held_out]
+    held_out = [photo for photo in photos if photo.split is split]
     random.Random(seed).shuffle(held_out)
     rows = []
     for photo in held_out[:limit]:

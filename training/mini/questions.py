@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.mini.splits import is_held_out
+from training.mini.splits import Split, is_held_out, split_of
 from training.mmeb import EvaluationRow, TrainingRow
 
 KNOWLEDGE = Path(__file__).parent.parent / "knowledge"
@@ -25,6 +25,12 @@ CONTINENTS = {
     "SA": "South America",
 }
 SMALLEST_POPULATION = 100_000
+# Facts that name both sides, and whose answer belongs to one country only: documents as a corpus has them.
+SENTENCES = {
+    "capital": "{capital} is the capital of {country}.",
+    "country": "{capital} is the capital of {country}.",
+}
+SENTENCE_SHARE = 0.35  # of the questions that have one
 TEMPLATES = {
     "capital": (
         "What is the capital of {country}?",
@@ -66,12 +72,13 @@ DOCUMENT_FORMS = ("{answer}",) * 6 + ("The answer is {answer}.", "It is {answer}
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question and its short answer; `topic` groups answers of one kind."""
+    """A question and its short answer; `topic` groups answers of one kind, `sentence` states the fact."""
 
     question: str
     answer: str
     topic: str
-    held_out: bool
+    split: Split
+    sentence: str = ""
 
 
 def country_questions() -> list[Question]:
@@ -86,9 +93,15 @@ def country_questions() -> list[Question]:
             "continent": CONTINENTS.get(entry["continentcode"], ""),
             "currency": entry["currencyname"],
         }
-        held_out = is_held_out(entry["name"])
+        split = split_of(entry["name"])
         questions += [
-            Question(template.format(**facts), facts[topic], f"countries: {topic}", held_out)
+            Question(
+                template.format(**facts),
+                facts[topic],
+                f"countries: {topic}",
+                split,
+                SENTENCES.get(topic, "").format(**facts),
+            )
             for topic, templates in TEMPLATES.items()
             for template in templates
             if facts[topic]
@@ -106,7 +119,7 @@ def knowledge_questions() -> list[Question]:
             entry["question"],
             entry["answer"],
             entry["topic"],
-            is_held_out(entry["question"].lower()),
+            split_of(entry["question"].lower()),
         )
         for entry in entries
         if not any(name in entry["question"] for name in countries)
@@ -120,48 +133,78 @@ def _countries() -> list[dict[str, Any]]:
 
 
 def question_rows(questions: list[Question], seed: int) -> list[TrainingRow]:
-    """Training rows: the answer is the augmentation and (in some wording) the document.
+    """Training rows: the answer is the augmentation and, in some wording or sentence, the document.
 
-    The hard negative is another answer of the same topic.
+    The hard negative is another answer, or sentence, of the same topic.
     """
     rng = random.Random(seed)
-    training = [question for question in questions if not question.held_out]
-    by_topic: dict[str, list[str]] = {}
+    training = [question for question in questions if question.split is Split.TRAINING]
+    by_topic: dict[str, list[Question]] = {}
     for question in training:
-        by_topic.setdefault(question.topic, []).append(question.answer)
+        by_topic.setdefault(question.topic, []).append(question)
     rows = []
     for question in training:
-        others = [
-            answer for answer in set(by_topic[question.topic]) if answer.lower() != question.answer.lower()
-        ]
-        negative = rng.choice(sorted(others)) if others else ""
-        instruction, form = rng.choice(INSTRUCTIONS), rng.choice(DOCUMENT_FORMS)
+        whole = bool(question.sentence) and rng.random() < SENTENCE_SHARE
+        form = "{sentence}" if whole else rng.choice(DOCUMENT_FORMS)
+        negative = _another_answer(question, by_topic[question.topic], rng)
+        instruction = rng.choice(INSTRUCTIONS)
         rows.append(
             TrainingRow(
                 qry=f"{instruction}\n{question.question}" if instruction else question.question,
-                pos_text=form.format(answer=question.answer),
-                neg_text=form.format(answer=negative) if negative else "",
+                pos_text=_document(form, question),
+                neg_text=_document(form, negative) if negative else "",
                 augmentation=question.answer,
-                pos_key=question.answer.lower(),
-                neg_key=negative.lower(),
+                pos_key=_key(form, question),
+                neg_key=_key(form, negative) if negative else "",
             )
         )
     return rows
 
 
+def _another_answer(question: Question, topic: list[Question], rng: random.Random) -> Question | None:
+    """A question of the same topic with another answer; None where there is none."""
+    others = {
+        other.answer.lower(): other for other in topic if other.answer.lower() != question.answer.lower()
+    }
+    return others[rng.choice(sorted(others))] if others else None
+
+
+def _document(form: str, question: Question) -> str:
+    return form.format(answer=question.answer, sentence=question.sentence)
+
+
+def _key(form: str, question: Question) -> str:
+    """What a document says: the answer, however worded, or the sentence that several questions share."""
+    return (question.sentence if form == "{sentence}" else question.answer).lower()
+
+
 def question_evaluation(
-    questions: list[Question], limit: int, candidates: int, seed: int
+    questions: list[Question], limit: int, candidates: int, seed: int, split: Split = Split.DEVELOPMENT
 ) -> list[EvaluationRow]:
-    """Held-out questions against answers to other questions, the right one first."""
+    """A split's questions against answers to other questions, the right one first."""
     rng = random.Random(seed)
     answers = {question.answer.lower(): question.answer for question in questions}
-    held_out = [question for question in questions if question.held_out]
+    held_out = [question for question in questions if question.split is split]
     rng.shuffle(held_out)
     rows = []
     for question in held_out[:limit]:
         others = [answer for key, answer in sorted(answers.items()) if key != question.answer.lower()]
         chosen = [question.answer, *rng.sample(others, min(candidates - 1, len(others)))]
         rows.append(EvaluationRow(question.question, "", chosen, [""] * len(chosen), question.answer))
+    return rows
+
+
+def sentence_evaluation(
+    questions: list[Question], limit: int, seed: int, split: Split
+) -> list[EvaluationRow]:
+    """A split's questions that have a sentence, against the sentences of all, the right one first."""
+    sentences = sorted({question.sentence for question in questions} - {""})
+    asked = [question for question in questions if question.split is split and question.sentence]
+    random.Random(seed).shuffle(asked)
+    rows = []
+    for question in asked[:limit]:
+        candidates = [question.sentence, *(other for other in sentences if other != question.sentence)]
+        rows.append(EvaluationRow(question.question, "", candidates, [""] * len(candidates), question.answer))
     return rows
 
 
@@ -177,8 +220,8 @@ def paraphrase_rows(seed: int) -> list[TrainingRow]:
     return rows
 
 
-def paraphrase_evaluation() -> list[EvaluationRow]:
-    """Held-out descriptions against all paraphrases, the right one first."""
+def paraphrase_evaluation(split: Split = Split.DEVELOPMENT) -> list[EvaluationRow]:
+    """A split's descriptions against all paraphrases, the right one first."""
     pairs = _paraphrases()
     return [
         EvaluationRow(
@@ -188,7 +231,7 @@ def paraphrase_evaluation() -> list[EvaluationRow]:
             [""] * len(pairs),
         )
         for pair in pairs
-        if is_held_out(pair["text"])
+        if split_of(pair["text"]) is split
     ]
 
 

@@ -13,6 +13,7 @@ the same time.
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from torch.nn import functional as F
 
 from model.images import square_patches
 from model.vision import merge, tower_forward
+from training.provenance import FACTS
 from training.state import restore_state, save_state, stored_facts
 from training.vision.teacher import GRID, TeacherViews, crop
 
@@ -234,10 +236,11 @@ def place_among_words(tower: Any, patches: Tensor, embedding: Tensor) -> None:
         last.bias.mul_(distance / norm).add_(mean)
 
 
-def save_tower(tower: nn.Module, path: Path) -> None:
-    """Write the tower and merger as bf16 safetensors."""
+def save_tower(tower: nn.Module, path: Path, facts: dict[str, Any] | None = None) -> None:
+    """Write the tower and merger as bf16 safetensors, with `facts` of its training in the file's metadata."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.bfloat16().contiguous() for name, tensor in tower.state_dict().items()}, path)
+    tensors = {name: tensor.bfloat16().contiguous() for name, tensor in tower.state_dict().items()}
+    save_file(tensors, path, metadata={FACTS: json.dumps(facts or {})})
 
 
 def load_tower(tower: nn.Module, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from model.checkpoint import load_base
 from model.images import square_patches
 from model.mini_base import NAME as MINI_BASE
 from training.mmeb import TrainingRow, read_training_rows
+from training.provenance import machine_facts
 from training.vision.distill import (
     SIDE,
     Distiller,
@@ -53,7 +54,14 @@ def pretrain_tower(
     whole = torch.tensor([[1.0, 0.0, 0.0]]).expand(len(sample), 3)
     pixels = crop(sample, whole, SIDE).mul(255).round().byte()
     place_among_words(tower, square_patches(pixels.permute(0, 2, 3, 1)), embedding)
-    save_tower(tower, output)
+    facts = {
+        "images": len(paths),
+        "views_per_image": VIEWS,
+        "teacher": "EfficientNet-Lite0, ImageNet weights (Apache-2.0)",
+        "recipe": asdict(recipe),
+        "machine": machine_facts("cpu"),
+    }
+    save_tower(tower, output, facts)
     report(f"Wrote {output}")
 
 

@@ -11,19 +11,22 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from training.mini import captions, emoji, photos, questions
-from training.mini.splits import HELD_OUT_PERCENT, is_held_out
+from training.mini.splits import HELD_OUT_PERCENT, Split, is_held_out, split_of
 
 SEED = 7
 
 
 @given(st.text(max_size=20))
 def test_a_content_is_on_one_side_as_text_and_as_bytes(content):
-    assert is_held_out(content) == is_held_out(content.encode())
+    assert split_of(content) == split_of(content.encode())
+    assert is_held_out(content) == (split_of(content) is not Split.TRAINING)
 
 
 def test_about_a_tenth_is_held_out():
     share = sum(is_held_out(f"content {number}") for number in range(5000)) / 50
     assert share == pytest.approx(HELD_OUT_PERCENT, abs=2)
+    sides = [split_of(f"content {number}") for number in range(5000)]
+    assert sides.count(Split.DEVELOPMENT) > sides.count(Split.CALIBRATION) > 100
 
 
 def without_instruction(query):
@@ -34,7 +37,7 @@ def without_instruction(query):
 def test_held_out_questions_are_not_trained(source):
     found = source()
     rows = questions.question_rows(found, SEED)
-    held_out = {question.question for question in found if question.held_out}
+    held_out = {question.question for question in found if question.split is not Split.TRAINING}
     asked = {without_instruction(row.qry) for row in rows}
     assert len(held_out) > 20
     assert len(rows) > 5 * len(held_out)
@@ -43,6 +46,9 @@ def test_held_out_questions_are_not_trained(source):
     assert all(row.pos_key != row.neg_key for row in rows)
     evaluated = questions.question_evaluation(found, 60, 100, SEED)
     assert {row.qry_text for row in evaluated} <= held_out
+    calibrated = questions.question_evaluation(found, 60, 100, SEED, Split.CALIBRATION)
+    assert {row.qry_text for row in calibrated} <= held_out
+    assert not {row.qry_text for row in calibrated} & {row.qry_text for row in evaluated}
     for row in evaluated:
         assert row.tgt_text[0] == row.augmentation
         assert len({text.lower() for text in row.tgt_text}) == len(row.tgt_text) == len(row.tgt_img_path)
@@ -53,12 +59,33 @@ def test_countries_are_held_out_whole():
     sides = {}
     for question in found:
         if question.topic == "countries: capital" and question.question.startswith("capital of "):
-            sides[question.question.removeprefix("capital of ")] = (question.held_out, question.answer)
+            sides[question.question.removeprefix("capital of ")] = (
+                question.split is not Split.TRAINING,
+                question.answer,
+            )
     held_out = {answer for out, answer in sides.values() if out}
     trained = {row.augmentation for row in questions.question_rows(found, SEED)}
     still_known = {answer for out, answer in sides.values() if not out}
     assert len(held_out) >= 10
     assert not (held_out - still_known - set(sides)) & trained  # a capital may share a trained country's name
+
+
+def test_some_country_questions_have_a_sentence_as_document():
+    found = questions.country_questions()
+    rows = questions.question_rows(found, SEED)
+    sentences = {question.sentence for question in found} - {""}
+    stated = [row for row in rows if row.pos_text in sentences]
+    assert 0.1 < len(stated) / len(rows) < 0.3
+    assert all(row.neg_text in sentences - {row.pos_text} for row in stated)
+    assert all(row.pos_key == row.pos_text.lower() for row in stated)
+    evaluated = questions.sentence_evaluation(found, 1000, SEED, Split.DEVELOPMENT)
+    by_question = {question.question: question for question in found}
+    for row in evaluated:
+        question = by_question[row.qry_text]
+        assert question.split is Split.DEVELOPMENT
+        assert row.tgt_text[0] == question.sentence
+        assert sorted(row.tgt_text) == sorted(sentences)
+    assert not {row.tgt_text[0] for row in evaluated} & {row.pos_text for row in rows}
 
 
 def test_held_out_descriptions_are_not_trained():
@@ -83,12 +110,15 @@ def caption_file(tmp_path):
 
 
 def test_held_out_captions_are_not_trained(caption_file):
-    training, held_out = captions.read_captions(caption_file)
-    assert len(training) + len(held_out) == 220  # a lone caption has no partner
+    groups = captions.read_captions(caption_file)
+    assert sum(map(len, groups.values())) == 220  # a lone caption has no partner
+    training, held_out = groups[Split.TRAINING], groups[Split.DEVELOPMENT]
     rows = captions.caption_rows(training, 1000, SEED)
     assert len(rows) == len(training)
     trained = {text for row in rows for text in (without_instruction(row.qry), row.pos_text, row.neg_text)}
-    assert not trained & {caption for group in held_out for caption in group}
+    kept_apart = {caption for group in held_out + groups[Split.CALIBRATION] for caption in group}
+    assert kept_apart
+    assert not trained & kept_apart
     evaluated = captions.caption_evaluation(held_out, 12, SEED)
     by_first = {group[0]: group[1] for group in held_out}
     for row in evaluated:
@@ -97,7 +127,7 @@ def test_held_out_captions_are_not_trained(caption_file):
 
 
 def test_a_caption_and_its_positive_are_of_one_photo_and_the_negative_of_another(caption_file):
-    training, _ = captions.read_captions(caption_file)
+    training = captions.read_captions(caption_file)[Split.TRAINING]
     for row in captions.caption_rows(training[:40], 1000, SEED):  # fewer than the mining pool
         photo, positive, negative = (
             text.split(" seen")[0] for text in (without_instruction(row.qry), row.pos_text, row.neg_text)
@@ -124,7 +154,7 @@ def photo_file(tmp_path):
 
 def test_held_out_photos_are_not_trained(photo_file, tmp_path):
     found = photos.read_photos(photo_file, "set", tmp_path / "images")
-    held_out = {photo.path for photo in found if photo.held_out}
+    held_out = {photo.path for photo in found if photo.split is not Split.TRAINING}
     assert 3 <= len(held_out) <= 20
     rows = photos.classification_rows(found, SEED) + photos.image_retrieval_rows(found, SEED)
     trained = {path for row in rows for path in (row.qry_image_path, row.pos_image_path, row.neg_image_path)}
@@ -132,8 +162,14 @@ def test_held_out_photos_are_not_trained(photo_file, tmp_path):
     labels = {photo.path: photo.label for photo in found}
     for row in rows:
         assert labels[row.qry_image_path or row.pos_image_path] == row.pos_key != row.neg_key
+    splits = (Split.DEVELOPMENT, Split.CALIBRATION)
+    shown = [
+        {row.qry_img_path for row in photos.classification_evaluation(found, 100, SEED, split)}
+        for split in splits
+    ]
+    assert set.union(*shown) == held_out
+    assert not set.intersection(*shown)
     evaluated = photos.classification_evaluation(found, 100, SEED)
-    assert {row.qry_img_path for row in evaluated} == held_out
     for row in evaluated:
         assert row.tgt_text[0] == labels[row.qry_img_path]
         assert sorted(row.tgt_text) == ["cat", "dog", "sea"]
@@ -176,7 +212,7 @@ def packages(tmp_path):
 def test_held_out_emoji_are_not_trained(packages, tmp_path):
     found = emoji.read_emoji(packages, tmp_path / "images")
     assert len(found) == 78
-    held_out = [one for one in found if one.held_out]
+    held_out = [one for one in found if one.split is not Split.TRAINING]
     assert held_out
     datasets = emoji.emoji_rows(found, SEED)
     assert {name: len(rows) for name, rows in datasets.items()} == dict.fromkeys(
@@ -188,7 +224,9 @@ def test_held_out_emoji_are_not_trained(packages, tmp_path):
     names = {row.pos_text for row in rows} | {row.neg_text for row in rows} | {row.pos_key for row in rows}
     assert not names & {one.name for one in held_out}
     evaluated = emoji.emoji_evaluation(found, 10, SEED)
-    assert [row.tgt_img_path[0] for row in evaluated] == [one.paths[0] for one in held_out]
+    assert [row.tgt_img_path[0] for row in evaluated] == [
+        one.paths[0] for one in held_out if one.split is Split.DEVELOPMENT
+    ]
     assert all(len(set(row.tgt_img_path)) == 10 for row in evaluated)
 
 
