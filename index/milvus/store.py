@@ -1,0 +1,222 @@
+"""The vector store in Milvus, behind the same contract as the one on a single machine.
+
+What it guarantees beyond `VectorStore`, and what it cannot:
+
+- When a write returns, Milvus has it in its log, and a search of any replica that begins afterwards finds
+  it (consistency "Strong"; other levels trade that for a shorter wait, see `MilvusStore`).
+- Milvus has no transactions. A call's input is checked before anything is written, and each document is
+  written whole or not at all; but of a call that fails between two requests (24 MiB each) some documents
+  may have been written. Repeating it is harmless.
+- The store keeps nothing but its connection: collections are looked up in Milvus by every call, so any
+  number of replicas may serve one database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Literal, TypeVar
+
+from index.milvus.collection import MilvusCollection
+from index.milvus.connection import CALL_SECONDS, LOAD_SECONDS, MilvusConnection
+from index.milvus.schema import (
+    DATA_PREFIX,
+    CollectionSettings,
+    alias_of,
+    check_milvus_dimensions,
+    data_collection,
+    name_of,
+    new_data_name,
+    parts_collection,
+    parts_name,
+    read_settings,
+)
+from index.types import (
+    CollectionExists,
+    CollectionInfo,
+    Document,
+    Hit,
+    Image,
+    NewDocument,
+    StorageError,
+    UnknownCollection,
+    Vectors,
+)
+from index.validation import check_dimensions, check_name, check_text
+
+Consistency = Literal["Strong", "Session", "Bounded", "Eventually"]
+IndexKindName = Literal["auto", "flat", "hnsw", "ivf_sq8", "diskann"]
+
+Result = TypeVar("Result")
+
+
+class MilvusStore:
+    """A `VectorStore` in a Milvus database, or in a Milvus Lite file for one process."""
+
+    def __init__(
+        self,
+        uri: str,
+        token: str | None = None,
+        *,
+        index_kind: IndexKindName = "auto",
+        consistency: Consistency = "Strong",
+        call_seconds: float = CALL_SECONDS,
+    ) -> None:
+        """Connect to Milvus.
+
+        `index_kind` is that of collections made from now on. `consistency` is that of searches: "Strong"
+        sees every write that was acknowledged before, at the price of waiting for Milvus's clock to pass
+        (up to its time tick of 200 ms by default); "Session" sees this client's own writes, "Bounded" is
+        behind by seconds at most, "Eventually" does not wait. Everything but searching reads strongly.
+
+        Raises `StoreUnreachable`, `DataDirectoryLocked` and `StorageError`.
+        """
+        self._connection = MilvusConnection(uri, token, call_seconds)
+        # Milvus Lite is for small collections, and its HNSW is built anew with every flush.
+        self._index_kind = "flat" if index_kind == "auto" and self._connection.is_lite else index_kind
+        self._consistency = consistency
+        self._closed = False
+
+    def create(self, name: str, dimensions: int, model: str) -> CollectionInfo:
+        """Make a collection, or return the one that exists with the same settings. See `VectorStore`."""
+        check_name(name)
+        check_milvus_dimensions(check_dimensions(dimensions))
+        check_text(model, "model")
+        try:
+            info = self.get(name)
+        except UnknownCollection:
+            self._make(name, CollectionSettings(dimensions, model, self._index_kind))
+            info = self.get(name)
+        if (info.dimensions, info.model) != (dimensions, model):
+            raise CollectionExists(
+                f"The collection {name!r} exists with {info.dimensions} dimensions of the model "
+                f"{info.model!r}; use another name, or drop it first."
+            )
+        return info
+
+    def list(self) -> Sequence[CollectionInfo]:
+        """Every collection, by name."""
+        found = []
+        for data_name in self._data_names():
+            with suppress(UnknownCollection):  # dropped meanwhile
+                found += [self.get(name) for name in self._names_of(data_name)]
+        return sorted(found, key=lambda info: info.name)
+
+    def get(self, name: str) -> CollectionInfo:
+        """One collection. Raises `UnknownCollection`."""
+
+        def read(collection: MilvusCollection) -> CollectionInfo:
+            settings = collection.settings
+            return CollectionInfo(
+                name, collection.count(), settings.dimensions, settings.index_kind, settings.model
+            )
+
+        return self._on(name, read)
+
+    def drop(self, name: str) -> None:
+        """Remove a collection and its documents. Raises `UnknownCollection`."""
+        collection = self._collection(name)
+        with self._connection.writing():
+            self._connection.call("drop_alias", alias_of(name))
+            self._remove(collection.data_name)
+
+    def replace(self, name: str, staged: str) -> None:
+        """Put the collection `staged` in the place of `name`, in one step for readers. See `VectorStore`."""
+        old, new = self._collection(name), self._collection(staged)
+        with self._connection.writing():
+            self._connection.call("alter_alias", new.data_name, alias_of(name))
+            self._connection.call("drop_alias", alias_of(staged))
+            self._remove(old.data_name)
+
+    def upsert(self, name: str, documents: Sequence[NewDocument]) -> None:
+        """Write documents; when it returns they are in Milvus's log and searchable. See the module."""
+        self._on(name, lambda collection: collection.upsert(documents))
+
+    def delete_document(self, name: str, document_id: str) -> None:
+        """Remove a document. Raises `UnknownDocument`."""
+        self._on(name, lambda collection: collection.delete(document_id))
+
+    def get_document(self, name: str, document_id: str) -> Document:
+        """One document. Raises `UnknownDocument`."""
+        return self._on(name, lambda collection: collection.document(document_id))
+
+    def get_image(self, name: str, document_id: str) -> Image:
+        """A document's image as it was given. Raises `UnknownDocument` if it has none."""
+        return self._on(name, lambda collection: collection.image(document_id))
+
+    def existing_ids(self, name: str, ids: Sequence[str]) -> set[str]:
+        """Which of the ids the collection holds."""
+        return self._on(name, lambda collection: collection.existing_ids(ids))
+
+    def export(self, name: str) -> Iterator[Sequence[NewDocument]]:
+        """Every document with its vector and image, in batches. Raises `UnknownCollection`."""
+        return self._collection(name).export()
+
+    def search(
+        self, name: str, vector: Vectors, k: int, filter: Mapping[str, Any] | None = None
+    ) -> Sequence[Hit]:
+        """The k nearest documents that pass the filter. See `VectorStore` and `index.filters`."""
+        return self._on(name, lambda collection: collection.search(vector, k, filter))
+
+    def close(self) -> None:
+        """Close the connection. Closing twice is harmless."""
+        if not self._closed:
+            self._closed = True
+            self._connection.close()
+
+    def _on(self, name: str, operation: Callable[[MilvusCollection], Result]) -> Result:
+        """Do something with a collection; once more if it was replaced between finding and using it."""
+        collection = self._collection(name)
+        try:
+            return operation(collection)
+        except UnknownCollection:
+            return operation(self._collection(name))
+
+    def _collection(self, name: str) -> MilvusCollection:
+        alias = alias_of(check_name(name))
+        if self._closed:
+            raise _unknown(name)
+        try:
+            described = self._connection.call("describe_collection", alias)
+        except UnknownCollection:
+            raise _unknown(name) from None
+        return MilvusCollection(
+            self._connection, described["collection_name"], read_settings(described), self._consistency
+        )
+
+    def _make(self, name: str, settings: CollectionSettings) -> None:
+        """Make the pair of Milvus collections, then the alias, unless another replica was faster."""
+        data_name = new_data_name()
+        with self._connection.writing():
+            self._connection.call(
+                "create_collection", parts_name(data_name), timeout=LOAD_SECONDS, **parts_collection()
+            )
+            self._connection.call(
+                "create_collection",
+                data_name,
+                timeout=LOAD_SECONDS,
+                **data_collection(settings, is_lite=self._connection.is_lite),
+            )
+            try:
+                self._connection.call("create_alias", data_name, alias_of(name))
+            except StorageError:
+                self._remove(data_name)
+                self._collection(name)  # raises if it was not another replica's alias that was in the way
+
+    def _remove(self, data_name: str) -> None:
+        for doomed in (data_name, parts_name(data_name)):
+            with suppress(UnknownCollection):
+                self._connection.call("drop_collection", doomed)
+
+    def _data_names(self) -> Sequence[str]:
+        with self._connection.errors():
+            found = self._connection.client.list_collections()
+        return [name for name in found if name.startswith(DATA_PREFIX)]
+
+    def _names_of(self, data_name: str) -> Sequence[str]:
+        aliases = self._connection.call("list_aliases", data_name)["aliases"]
+        return [name for alias in aliases if (name := name_of(alias)) is not None]
+
+
+def _unknown(name: str) -> UnknownCollection:
+    return UnknownCollection(f"No collection has the name {name!r}.")
