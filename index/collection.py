@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from index.backup import write_backup
 from index.filters import Filter, parse_filter
 from index.locks import ReadWriteLock
 from index.log import DocumentLog
+from index.records import Record
 from index.snapshot import Snapshot, UnusableSnapshot, read_snapshot, write_snapshot
 from index.types import (
     CollectionInfo,
@@ -28,6 +30,7 @@ from index.types import (
     UnknownCollection,
     UnknownDocument,
     Vectors,
+    Verification,
 )
 from index.validation import check_documents, check_k, unit_vector
 from index.view import FLAT, Neighbour, View
@@ -66,7 +69,12 @@ class Collection:
         with self._reading():
             settings = self._log.settings
             return CollectionInfo(
-                self.name, self._view.count, settings.dimensions, self._view.kind, settings.model
+                self.name,
+                self._view.count,
+                settings.dimensions,
+                self._view.kind,
+                settings.model,
+                lost=self._log.lost,
             )
 
     def upsert(self, documents: Sequence[NewDocument]) -> None:
@@ -121,6 +129,27 @@ class Collection:
             with self._changing():
                 hits = self._hits(query, k, condition)
         return hits or []
+
+    def records(self) -> Iterator[Sequence[Record]]:
+        """Every document with its vector and image, by row key, in batches that are each as of one moment."""
+        row = 0
+        while True:
+            with self._reading():
+                batch = self._log.records_after(row)
+            if not batch:
+                return
+            yield batch
+            row = batch[-1].row
+
+    def backup(self, target: Path) -> None:
+        """Write all documents to a file, while reads and writes go on. See `index.backup`."""
+        self._check_open()
+        write_backup(self._log, self.name, target)
+
+    def verify(self) -> Verification:
+        """Read all that the disk holds and say what is damaged, while reads and writes go on."""
+        self._check_open()
+        return Verification(self.name, self._view.count, self._log.verify(), self._log.losses())
 
     def close(self, snapshot: bool = True) -> None:
         """Wait for the calls under way, write a snapshot if the view has changed, and close the log."""

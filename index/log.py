@@ -5,6 +5,10 @@ change that wrote it, so a row key is never used twice: writing an id again make
 that remembers the old row can take it for the new one. The live rows alone therefore say all that a
 view needs to catch up: rows that it has and the log has not were deleted, rows above its own sequence
 number are new. Vectors and images have tables of their own, so that walking the documents stays cheap.
+
+What a call reads it checks against the row's checksum, and raises `DamagedLog` rather than return it.
+Opening compares the log with its journal of changes (`index.journal`) and with its own count and digest;
+a log of up to 64 MiB is verified as a whole (`index.verification`).
 """
 
 from __future__ import annotations
@@ -12,52 +16,63 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from index.checkpoint import Checkpointer
 from index.files import sync_directory
-from index.types import Document, Image, NewDocument, StorageError, UnknownDocument, Vectors
-
-FORMAT = 1
-
-_SCHEMA = (
-    """CREATE TABLE collection (
-        single INTEGER PRIMARY KEY CHECK (single = 1),
-        format INTEGER NOT NULL, uuid TEXT NOT NULL, created TEXT NOT NULL,
-        dimensions INTEGER NOT NULL, model TEXT NOT NULL, sequence INTEGER NOT NULL
-    ) STRICT""",
-    """CREATE TABLE documents (
-        row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
-        text TEXT, metadata TEXT NOT NULL, image_media_type TEXT
-    ) STRICT""",
-    """CREATE TABLE vectors (
-        row INTEGER PRIMARY KEY REFERENCES documents ON DELETE CASCADE, vector BLOB NOT NULL
-    ) STRICT""",
-    """CREATE TABLE images (
-        row INTEGER PRIMARY KEY REFERENCES documents ON DELETE CASCADE, data BLOB NOT NULL
-    ) STRICT""",
+from index.journal import ChangeJournal, Journal, read_journal
+from index.log_snapshot import LogSnapshot
+from index.records import Record, is_sound, is_sound_blob, named, read_records
+from index.schema import (
+    FORMAT,
+    PAGE_SIZE,
+    SETUP,
+    LogSettings,
+    LogState,
+    connect,
+    create_tables,
+    read_format,
+    read_settings,
+    storage_errors,
+    transaction,
 )
-_SETUP = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON")
-_PAGE_SIZE = "PRAGMA page_size = 8192"  # on the usual 4096 bytes, a vector would often take a page alone
+from index.tables import (
+    add_to_digest,
+    advance,
+    chunks,
+    insert_documents,
+    insert_images,
+    insert_vectors,
+    marks,
+    remove_documents,
+)
+from index.types import (
+    DamagedLog,
+    Document,
+    Image,
+    Loss,
+    NewDocument,
+    StorageError,
+    UnknownDocument,
+    Vectors,
+)
+from index.verification import damage_in
+
+JOURNAL_FILE = "changes.journal"  # beside the database
+VERIFIED_AT_OPENING = 64 * 2**20  # bytes
+
+# Called with the change's sequence number, the row keys that it writes, and those that it removes.
+BeforeCommit = Callable[[int, Sequence[int], Sequence[int]], None]
+
 _BATCH = 4096  # rows read at a time
-_VARIABLES = 512  # below SQLite's limit on the question marks of one statement
-
-
-@dataclass(frozen=True, slots=True)
-class LogSettings:
-    """What a collection was made with. `uuid` tells it from an earlier one of the same name."""
-
-    uuid: str
-    dimensions: int
-    model: str
-    created: str
+_RECORDS = 64  # and where images are among what is read
+_SOUND_COLUMNS = "row, id, text, metadata, image_media_type, checksum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,108 +87,136 @@ class LiveRow:
 class DocumentLog:
     """One collection's database. Reads may run beside each other and a write; the caller orders writes.
 
-    Whatever the disk refuses is raised as `StorageError`, with nothing of the call kept.
+    Whatever the disk refuses is raised as `StorageError`, with nothing of the call kept, and damage as
+    `DamagedLog`.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open an existing log; SQLite itself rolls back what a crash left unfinished."""
+        """Open an existing log of this format; SQLite itself rolls back what a crash left unfinished.
+
+        Raises `StorageError` for a log of another format, `DamagedLog` for one that is not whole.
+        """
         self._path = path
         self._pool_lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
-        with _storage_errors(path):
-            self._writer = _connect(path)
+        with storage_errors(path):
+            self._writer = connect(path)
             try:
-                self.settings = _read_settings(self._writer, path)
+                self._check_format()
+                self.settings = read_settings(self._writer, path)
+                self._journal = ChangeJournal(path.with_name(JOURNAL_FILE), self.settings)
+                self._checkpointer = Checkpointer(self._writer, path, self._journal)
+                journal = read_journal(path.with_name(JOURNAL_FILE))
+                self._check_whole(journal)
+                self._take_up(journal)
+                self.lost = len(self.losses())
             except BaseException:
-                self._writer.close()
+                self._close_connections()
                 raise
 
     @classmethod
     def create(cls, path: Path, dimensions: int, model: str) -> None:
         """Make an empty log; it is on disk, in a single file, when this returns."""
-        settings = (FORMAT, uuid.uuid4().hex, datetime.now(UTC).isoformat(), dimensions, model)
-        with _storage_errors(path):
-            connection = _connect(path, mode="rwc", setup=(_PAGE_SIZE, *_SETUP))
+        with storage_errors(path):
+            connection = connect(path, mode="rwc", setup=(f"PRAGMA page_size = {PAGE_SIZE}", *SETUP))
             try:
-                with _transaction(connection):
-                    for statement in _SCHEMA:
-                        connection.execute(statement)
-                    connection.execute("INSERT INTO collection VALUES (1, ?, ?, ?, ?, ?, 0)", settings)
+                with transaction(connection):
+                    create_tables(connection, LogSettings.new(dimensions, model), LogState(0, 0, 0))
             finally:
                 connection.close()
             sync_directory(path.parent)
 
     def upsert(
-        self, documents: Sequence[NewDocument], metadata: Sequence[str], vectors: Vectors
+        self,
+        documents: Sequence[NewDocument],
+        metadata: Sequence[str],
+        vectors: Vectors,
+        before_commit: BeforeCommit | None = None,
     ) -> Sequence[int]:
         """Write documents, whose ids differ, with their metadata as JSON and their vectors [N, D].
 
-        Returns their row keys. All are on disk when this returns, or none.
+        Returns their row keys. All are on disk when this returns, or none. `before_commit` is told what
+        readers of the log will find from the commit on, which is before this returns.
         """
-        with _storage_errors(self._path), _transaction(self._writer):
-            last = self._advance(len(documents))
+        ids = [document.id for document in documents]
+        with storage_errors(self._path), transaction(self._writer):
+            removed = remove_documents(self._writer, ids)
+            last = advance(self._writer, len(documents), len(documents) - removed.count)
             rows = range(last - len(documents) + 1, last + 1)
-            self._writer.executemany("DELETE FROM documents WHERE id = ?", ((d.id,) for d in documents))
-            self._writer.executemany(
-                "INSERT INTO documents VALUES (?, ?, ?, ?, ?)",
-                (
-                    (row, document.id, document.text, encoded, document.image and document.image.media_type)
-                    for row, document, encoded in zip(rows, documents, metadata, strict=True)
-                ),
-            )
-            stored = vectors.astype("<f4", copy=False)
-            self._writer.executemany(
-                "INSERT INTO vectors VALUES (?, ?)",
-                ((row, vector.tobytes()) for row, vector in zip(rows, stored, strict=True)),
-            )
-            self._writer.executemany(
-                "INSERT INTO images VALUES (?, ?)",
-                ((row, d.image.data) for row, d in zip(rows, documents, strict=True) if d.image is not None),
-            )
+            digest = insert_documents(self._writer, rows, documents, metadata)
+            insert_vectors(self._writer, rows, vectors)
+            insert_images(self._writer, rows, documents)
+            add_to_digest(self._writer, digest - removed.digest)
+            self._forget_losses(ids)
+            if before_commit is not None:
+                before_commit(last, rows, removed.rows)
+        if self.lost:
+            self.lost = len(self.losses())
+        self._journal.wrote(ids, last)
+        self._checkpointer.run_if_due()
         return rows
 
-    def delete(self, document_id: str) -> int:
-        """Remove a document; return the change's sequence number. Raises `UnknownDocument`."""
-        with _storage_errors(self._path), _transaction(self._writer):
-            removed = self._writer.execute("DELETE FROM documents WHERE id = ?", (document_id,)).rowcount
-            if not removed:
+    def delete(self, document_id: str, before_commit: BeforeCommit | None = None) -> int:
+        """Remove a document; return the change's sequence number. Raises `UnknownDocument`.
+
+        For `before_commit` see `upsert`.
+        """
+        with storage_errors(self._path), transaction(self._writer):
+            removed = remove_documents(self._writer, [document_id])
+            if not removed.count:
                 raise UnknownDocument(f"No document has the id {document_id!r}.")
-            return self._advance(1)
+            sequence = advance(self._writer, 1, -1)
+            add_to_digest(self._writer, -removed.digest)
+            if before_commit is not None:
+                before_commit(sequence, range(0), removed.rows)
+        self._journal.deleted(document_id, sequence)
+        self._checkpointer.run_if_due()
+        return sequence
 
     def document(self, document_id: str) -> Document:
         """One document. Raises `UnknownDocument`."""
         with self._reading() as connection:
             found = connection.execute(
-                "SELECT id, text, metadata, image_media_type FROM documents WHERE id = ?", (document_id,)
+                f"SELECT {_SOUND_COLUMNS} FROM documents WHERE id = ?", (document_id,)
             ).fetchone()
-        if found is None:
-            raise UnknownDocument(f"No document has the id {document_id!r}.")
-        return _document(found)
+            if found is None:
+                raise UnknownDocument(f"No document has the id {document_id!r}.")
+            return self._document(found)
 
     def image(self, document_id: str) -> Image:
         """A document's image. Raises `UnknownDocument` if there is no document, or it has no image."""
         with self._reading() as connection:
             found = connection.execute(
-                "SELECT data, image_media_type FROM documents JOIN images USING (row) WHERE id = ?",
+                "SELECT row, image_media_type, data, images.checksum FROM documents "
+                "LEFT JOIN images USING (row) WHERE id = ? AND image_media_type IS NOT NULL",
                 (document_id,),
             ).fetchone()
-        if found is None:
-            raise UnknownDocument(f"No document with the id {document_id!r} has an image.")
-        return Image(*found)
+            if found is None:
+                raise UnknownDocument(f"No document with the id {document_id!r} has an image.")
+            row, media_type, data, checksum = found
+            if not is_sound_blob(row, data, checksum):
+                raise self._damage(f"the image of the document {document_id!r} is not as it was written")
+        return Image(data, media_type.decode())
 
     def documents_by_row(self, rows: Sequence[int]) -> dict[int, Document]:
         """The documents under row keys; keys that are live no more are missing from the answer."""
         found: dict[int, Document] = {}
         with self._reading() as connection:
-            for start in range(0, len(rows), _VARIABLES):
-                chunk = rows[start : start + _VARIABLES]
-                # Only question marks enter the statement's text.
-                query = (
-                    "SELECT row, id, text, metadata, image_media_type FROM documents "  # noqa: S608
-                    f"WHERE row IN ({','.join('?' * len(chunk))})"
-                )
-                found |= {row: _document(rest) for row, *rest in connection.execute(query, chunk)}
+            for chunk in chunks(rows):
+                query = f"SELECT {_SOUND_COLUMNS} FROM documents WHERE row IN ({marks(chunk)})"
+                found |= {read[0]: self._document(read) for read in connection.execute(query, chunk)}
         return found
+
+    @contextmanager
+    def snapshot(self) -> Iterator[LogSnapshot]:
+        """Read the log as it is now, whatever is written meanwhile; briefly: it holds off checkpoints."""
+        with self._reading() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield LogSnapshot(connection, self._path, self.settings.dimensions)
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
     def sequence(self) -> int:
         """The number of the latest change; 0 in a new collection."""
@@ -183,108 +226,132 @@ class DocumentLog:
     def live_rows(self) -> Iterator[LiveRow]:
         """Every live document, by row key, ascending."""
         with self._reading() as connection:
-            for row, document_id, metadata in connection.execute(
-                "SELECT row, id, metadata FROM documents ORDER BY row"
-            ):
-                yield LiveRow(row, document_id, json.loads(metadata))
+            for found in connection.execute(f"SELECT {_SOUND_COLUMNS} FROM documents ORDER BY row"):
+                if not is_sound(found):
+                    raise self._damage(named(found[0], found[1]))
+                row, document_id, _, metadata, _, _ = found
+                yield LiveRow(row, document_id.decode(), {} if metadata == b"{}" else json.loads(metadata))
 
     def vectors_after(self, row: int) -> Iterator[tuple[Sequence[int], Vectors]]:
-        """Live rows above a row key with their vectors [n, D], ascending, in batches."""
+        """Live rows above a row key with their vectors [n, D], ascending, in batches.
+
+        Each batch is a read of its own, so that one who takes long over them does not hold off checkpoints.
+        """
+        while batch := self._vectors_batch(row):
+            for key, blob, checksum in batch:
+                if not is_sound_blob(key, blob, checksum) or len(blob) != 4 * self.settings.dimensions:
+                    raise self._damage(f"the vector in row {key} is not as it was written")
+            joined = np.frombuffer(b"".join(blob for _, blob, _ in batch), dtype="<f4")
+            vectors = joined.astype(np.float32, copy=False).reshape(len(batch), self.settings.dimensions)
+            yield [key for key, _, _ in batch], vectors
+            row = batch[-1][0]
+
+    def _vectors_batch(self, row: int) -> Sequence[tuple[int, bytes, int]]:
+        query = "SELECT row, vector, checksum FROM vectors WHERE row > ? ORDER BY row LIMIT ?"
         with self._reading() as connection:
-            cursor = connection.execute("SELECT row, vector FROM vectors WHERE row > ? ORDER BY row", (row,))
-            while batch := cursor.fetchmany(_BATCH):
-                joined = np.frombuffer(b"".join(blob for _, blob in batch), dtype="<f4")
-                yield (
-                    [key for key, _ in batch],
-                    joined.astype(np.float32).reshape(len(batch), self.settings.dimensions),
-                )
+            return connection.execute(query, (row, _BATCH)).fetchall()
+
+    def records_after(self, row: int) -> Sequence[Record]:
+        """The next documents above a row key, with their vectors and images, ascending; none at the end."""
+        with self._reading() as connection:
+            return list(read_records(connection, self._path, self.settings.dimensions, row, _RECORDS))
+
+    def losses(self) -> Sequence[Loss]:
+        """The documents that damage has cost this collection, and that were not written again since."""
+        with self._reading() as connection:
+            return [
+                Loss(None if name is None else name.decode(errors="replace"), why.decode(), noticed.decode())
+                for name, why, noticed in connection.execute("SELECT * FROM losses ORDER BY rowid")
+            ]
+
+    def verify(self) -> Sequence[str]:
+        """Read everything there is and say what is damaged; reads and writes go on meanwhile."""
+        with self._reading() as connection:
+            return list(damage_in(connection, self.settings.dimensions))
+
+    def backup(self, target: sqlite3.Connection, pages: int = 256) -> None:
+        """Copy the log, as it is now, into an empty database; reads and writes go on meanwhile."""
+        with self._reading() as connection:
+            # An open read keeps to the state at its beginning, so that writes do not restart the copy.
+            connection.execute("BEGIN")
+            try:
+                connection.execute("SELECT sequence FROM collection").fetchone()
+                connection.backup(target, pages=pages, sleep=0)
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
     def close(self) -> None:
         """Close the database. No call may be running, and none may follow."""
+        if self._checkpointer.wal_bytes():
+            self._checkpointer.run()
+        self._journal.close()
+        self._close_connections()
+
+    def _close_connections(self) -> None:
         with self._pool_lock:
             for connection in self._idle:
                 connection.close()
             self._idle.clear()
         self._writer.close()
 
-    def _advance(self, changes: int) -> int:
-        """Take sequence numbers, within the caller's transaction; return the last of them."""
-        found = self._writer.execute(
-            "UPDATE collection SET sequence = sequence + ? RETURNING sequence", (changes,)
-        ).fetchone()
-        return int(found[0])
+    def _check_format(self) -> None:
+        found = read_format(self._writer, self._path)
+        if found != FORMAT:
+            raise StorageError(
+                f"The document log {self._path} has format {found}, and it must be migrated to format "
+                f"{FORMAT} before it is opened; opening its data directory does that."
+            )
+
+    def _check_whole(self, journal: Journal | None) -> None:
+        if journal is not None and journal.settings.uuid == self.settings.uuid:
+            missing = journal.sequence - self.sequence()
+            if missing > 0:
+                raise self._damage(f"its last {missing} acknowledged changes are missing")
+        size = self._path.stat().st_size + self._checkpointer.wal_bytes()
+        thorough = size <= VERIFIED_AT_OPENING
+        for damage in damage_in(self._writer, self.settings.dimensions, thorough=thorough):
+            raise self._damage(damage)
+
+    def _take_up(self, journal: Journal | None) -> None:
+        """Go on with the journal if it is this log's and whole; otherwise begin a new one."""
+        usable = journal is not None and not journal.damaged and journal.settings == self.settings
+        if usable:
+            self._journal.resume()
+        if self._checkpointer.wal_bytes():
+            self._checkpointer.run()
+        if not self._journal.is_open or (journal is not None and journal.changes):
+            self._journal.restart(self.sequence())
+
+    def _forget_losses(self, ids: Sequence[str]) -> None:
+        if self.lost:
+            self._writer.executemany("DELETE FROM losses WHERE id = ?", ((name,) for name in ids))
+
+    def _document(self, found: Sequence[Any]) -> Document:
+        if not is_sound(found):
+            raise self._damage(named(found[0], found[1]))
+        _, document_id, text, metadata, media_type, _ = found
+        return Document(
+            document_id.decode(),
+            None if text is None else text.decode(),
+            json.loads(metadata),
+            None if media_type is None else media_type.decode(),
+        )
+
+    def _damage(self, what: str) -> DamagedLog:
+        return DamagedLog(f"The document log {self._path} is damaged: {what}.")
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """Lend a read-only connection; there come to be as many as there are reads at a time."""
-        with _storage_errors(self._path):
+        with storage_errors(self._path):
             with self._pool_lock:
                 connection = self._idle.pop() if self._idle else None
             if connection is None:
-                connection = _connect(self._path)
+                connection = connect(self._path)
                 connection.execute("PRAGMA query_only = ON")
             try:
                 yield connection
             finally:
                 with self._pool_lock:
                     self._idle.append(connection)
-
-
-def _connect(path: Path, mode: str = "rw", setup: Iterable[str] = _SETUP) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
-        uri=True,
-        timeout=30.0,
-        isolation_level=None,  # transactions are begun and ended here, in the open
-        check_same_thread=False,
-    )
-    try:
-        for statement in setup:
-            connection.execute(statement)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _read_settings(connection: sqlite3.Connection, path: Path) -> LogSettings:
-    found = connection.execute("SELECT format, uuid, dimensions, model, created FROM collection").fetchone()
-    if found is None or found[0] != FORMAT:
-        given = "no format version" if found is None else f"format {found[0]}"
-        raise StorageError(
-            f"The document log {path} has {given}; this version reads format {FORMAT}. "
-            "Open it with the version of Solomon that wrote it, or move its folder away."
-        )
-    return LogSettings(*found[1:])
-
-
-def _document(found: Sequence[Any]) -> Document:
-    document_id, text, metadata, image_media_type = found
-    return Document(document_id, text, json.loads(metadata), image_media_type)
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-@contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
-    """Turn what the disk or a damaged file causes into `StorageError`; let programming errors through."""
-    try:
-        yield
-    except (sqlite3.OperationalError, OSError) as error:
-        raise StorageError(f"The document log {path.name} could not be used: {error}.") from error
-    except sqlite3.DatabaseError as error:
-        if type(error) is not sqlite3.DatabaseError:
-            raise
-        raise StorageError(
-            f"The document log {path} is damaged ({error}); restore a backup, or move its folder away."
-        ) from error

@@ -1,42 +1,51 @@
 """The vector store on one machine: FAISS views over SQLite logs, in one data directory.
 
     data_dir/lock                    held while a process has the directory open
-    data_dir/collections/<name>/     documents.sqlite3 (the truth), view.snapshot (a cache of it)
-    data_dir/staging/                collections being made
-    data_dir/trash/                  collections being removed
+    data_dir/collections/<name>/     documents.sqlite3 (the truth), changes.journal (a check on it),
+                                     view.snapshot (a cache of it)
+    data_dir/staging/, trash/, damaged/: see `index.folders`
 
-A collection appears and disappears by one rename. What a crash left in staging and trash is removed at
-the next open.
+A collection whose files turn out to be damaged, at opening or in any call, is salvaged: what is sound goes
+into a new log, what is not is named, and the call is made again. One that cannot be salvaged is listed as
+damaged and refuses its calls; the others are open.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from index.backup import read_label, restore_backup
 from index.collection import LOG_FILE, Collection
-from index.files import empty_directory, make_directory, move
+from index.files import make_directory
+from index.folders import Folders
 from index.locks import DirectoryLock
 from index.log import DocumentLog
+from index.recovery import open_collection, salvage_collection
 from index.types import (
     CollectionExists,
     CollectionInfo,
+    DamagedLog,
     Document,
     Hit,
     Image,
+    InvalidInput,
     NewDocument,
     StorageError,
     UnknownCollection,
     Vectors,
+    Verification,
 )
-from index.validation import check_dimensions, check_name, check_text, is_name
+from index.validation import check_dimensions, check_name, check_text
 
 SNAPSHOT_EVERY = 10_000
+DAMAGED = "damaged"  # the index kind of a collection that cannot be served
+
+_Answer = TypeVar("_Answer")
 
 _logger = logging.getLogger(__name__)
 
@@ -53,15 +62,15 @@ class FaissStore:
         self._snapshot_every = snapshot_every
         self._changing = threading.Lock()  # held while the set of collections changes
         self._open: dict[str, Collection] = {}
-        self._collections_dir = data_dir / "collections"
-        self._staging_dir = data_dir / "staging"
-        self._trash_dir = data_dir / "trash"
+        self._unusable: dict[str, StorageError] = {}
         with _storage_errors():
             make_directory(data_dir)
         self._lock = DirectoryLock(data_dir)
         try:
             with _storage_errors():
-                self._open_collections()
+                self._folders = Folders(data_dir)
+                for name in self._folders.names(LOG_FILE):
+                    self._open_or_report(name)
         except BaseException:
             self.close()
             raise
@@ -72,9 +81,13 @@ class FaissStore:
         check_dimensions(dimensions)
         check_text(model, "model")
         with self._changing:
+            self._check_usable(name)
             if name not in self._open:
                 with _storage_errors():
-                    self._make(name, dimensions, model)
+                    staged = self._folders.stage()
+                    DocumentLog.create(staged / LOG_FILE, dimensions, model)
+                    self._folders.place(staged, name)
+                    self._open[name] = self._opened(name)
             info = self._open[name].info
         if (info.dimensions, info.model) != (dimensions, model):
             raise CollectionExists(
@@ -84,56 +97,114 @@ class FaissStore:
         return info
 
     def list(self) -> Sequence[CollectionInfo]:
-        """Every collection, by name."""
+        """Every collection, by name; those that cannot be served have the index kind "damaged"."""
         with self._changing:
-            return [collection.info for _, collection in sorted(self._open.items())]
+            infos = [collection.info for collection in self._open.values()]
+            infos += [CollectionInfo(name, 0, 0, DAMAGED, "") for name in self._unusable]
+            return sorted(infos, key=lambda info: info.name)
 
     def get(self, name: str) -> CollectionInfo:
         """One collection. Raises `UnknownCollection`."""
-        return self._collection(name).info
+        return self._on(name, lambda collection: collection.info)
 
     def drop(self, name: str) -> None:
         """Remove a collection and its documents from disk. Raises `UnknownCollection`."""
+        check_name(name)
         with self._changing:
-            self._collection(name).close(snapshot=False)
-            folder = self._collections_dir / name
-            doomed = self._trash_dir / uuid.uuid4().hex
+            if name not in self._unusable:
+                self._collection(name).close(snapshot=False)
             try:
                 with _storage_errors():
-                    move(folder, doomed)
+                    self._folders.remove(name)
             finally:
                 # A rename that was refused leaves the collection as it was.
-                if folder.exists():
-                    self._open[name] = Collection(folder, self._snapshot_every)
+                self._open.pop(name, None)
+                if self._folders.folder(name).exists():
+                    self._open_or_report(name)
                 else:
-                    del self._open[name]
-            empty_directory(self._trash_dir)
+                    self._unusable.pop(name, None)
 
     def upsert(self, name: str, documents: Sequence[NewDocument]) -> None:
         """Write documents; when it returns they are on disk and searchable. See `VectorStore`."""
-        self._collection(name).upsert(documents)
+        self._on(name, lambda collection: collection.upsert(documents))
 
     def delete_document(self, name: str, document_id: str) -> None:
         """Remove a document. Raises `UnknownDocument`."""
-        self._collection(name).delete(document_id)
+        self._on(name, lambda collection: collection.delete(document_id))
 
     def get_document(self, name: str, document_id: str) -> Document:
         """One document. Raises `UnknownDocument`."""
-        return self._collection(name).document(document_id)
+        return self._on(name, lambda collection: collection.document(document_id))
 
     def get_image(self, name: str, document_id: str) -> Image:
         """A document's image as it was given. Raises `UnknownDocument` if it has none."""
-        return self._collection(name).image(document_id)
+        return self._on(name, lambda collection: collection.image(document_id))
 
     def existing_ids(self, name: str, ids: Sequence[str]) -> set[str]:
         """Which of the ids the collection holds."""
-        return self._collection(name).existing_ids(ids)
+        return self._on(name, lambda collection: collection.existing_ids(ids))
 
     def search(
         self, name: str, vector: Vectors, k: int, filter: Mapping[str, Any] | None = None
     ) -> Sequence[Hit]:
         """The k nearest documents that pass the filter. See `VectorStore` and `index.filters`."""
-        return self._collection(name).search(vector, k, filter)
+        return self._on(name, lambda collection: collection.search(vector, k, filter))
+
+    def export(self, name: str) -> Iterator[Sequence[NewDocument]]:
+        """Every document with its vector and image, in batches, by when it was written. See `VectorStore`."""
+        for batch in self._collection(name).records():
+            yield [record.document() for record in batch]
+
+    def replace(self, name: str, replacement: str) -> None:
+        """Give the collection `replacement` the name of another, which is dropped. See `VectorStore`."""
+        check_name(replacement)
+        with self._changing:
+            self._collection(name)
+            self._collection(replacement).close()
+            del self._open[replacement]
+            self._swap(name, lambda: self._folders.rename(replacement, name))
+
+    def backup(self, name: str, target: Path) -> None:
+        """Write a collection, as it is when this begins, to a file that `restore` reads.
+
+        Reads and writes go on meanwhile. The file is there whole or not at all. Raises
+        `UnknownCollection`, and `StorageError` for what the disk refuses.
+        """
+        self._on(name, lambda collection: collection.backup(target))
+
+    def restore(self, backup: Path, name: str | None = None, *, replace: bool = False) -> CollectionInfo:
+        """Make a collection of a backup, under its own name unless another is given.
+
+        Every row is checked and written anew; the collection appears, or takes the old one's place, at
+        once and whole. Needs free disk for the backup's documents. Raises `CollectionExists` unless
+        `replace`, `InvalidInput` for a file that is no backup or is damaged, `StorageError`.
+        """
+        label = read_label(backup)
+        name = name or (label.collection if label is not None else None)
+        if name is None:
+            raise InvalidInput("name", "name is missing: the backup does not say whose it is.")
+        self._check_free(check_name(name), replace)
+        with _storage_errors():
+            staged = self._folders.stage()
+        restore_backup(backup, staged / LOG_FILE)
+        with self._changing:
+            self._check_free(name, replace)
+            self._swap(name, lambda: self._folders.replace(staged, name))
+        return self.get(name)
+
+    def verify(self, name: str, *, repair: bool = False) -> Verification:
+        """Read all that the disk holds of a collection and say what is damaged and what was lost.
+
+        Reads and writes go on meanwhile. With `repair`, a damaged collection is salvaged at once; it would
+        be at the next opening, or when a call meets the damage. Raises `UnknownCollection`.
+        """
+        check_name(name)
+        found = self._collection(name).verify()
+        if found.damage and repair:
+            self._mend(name, self._collection(name), DamagedLog("; ".join(found.damage[:3]) + "."))
+            losses = self._collection(name).verify().losses
+            return Verification(name, found.documents, found.damage, losses)
+        return found
 
     def close(self) -> None:
         """Write snapshots and release the data directory. Closing twice is harmless."""
@@ -149,26 +220,62 @@ class FaissStore:
         try:
             return self._open[check_name(name)]
         except KeyError:
+            self._check_usable(name)
             raise UnknownCollection(f"No collection has the name {name!r}.") from None
 
-    def _open_collections(self) -> None:
-        for directory in (self._collections_dir, self._staging_dir, self._trash_dir):
-            make_directory(directory)
-        empty_directory(self._staging_dir)
-        empty_directory(self._trash_dir)
-        for folder in sorted(self._collections_dir.iterdir()):
-            if is_name(folder.name) and (folder / LOG_FILE).is_file():
-                self._open[folder.name] = Collection(folder, self._snapshot_every)
-            else:
-                _logger.warning("passed over %s in the data directory: not a collection", folder.name)
+    def _on(self, name: str, call: Callable[[Collection], _Answer]) -> _Answer:
+        """Call on a collection; once more if it was replaced meanwhile, or was damaged and is mended."""
+        collection = self._collection(name)
+        try:
+            return call(collection)
+        except DamagedLog as damage:
+            self._mend(name, collection, damage)
+        except UnknownCollection:
+            with self._changing:  # waits for whoever is replacing it
+                if self._collection(name) is collection:
+                    raise
+        return call(self._collection(name))
 
-    def _make(self, name: str, dimensions: int, model: str) -> None:
-        staged = self._staging_dir / uuid.uuid4().hex
-        make_directory(staged)
-        DocumentLog.create(staged / LOG_FILE, dimensions, model)
-        folder = self._collections_dir / name
-        move(staged, folder)
-        self._open[name] = Collection(folder, self._snapshot_every)
+    def _mend(self, name: str, collection: Collection, damage: DamagedLog) -> None:
+        """Salvage an open collection, unless another call has done so since."""
+        with self._changing:
+            if self._open.get(name) is collection:
+                self._swap(name, lambda: salvage_collection(self._folders, name, damage))
+
+    def _swap(self, name: str, exchange: Callable[[], None]) -> None:
+        """Close a collection if there is one, exchange its folder, and open what is there then."""
+        collection = self._open.get(name)
+        if collection is not None:
+            collection.close(snapshot=False)
+        try:
+            with _storage_errors():
+                exchange()
+        finally:
+            self._open.pop(name, None)
+            self._unusable.pop(name, None)
+            self._open_or_report(name)
+        self._check_usable(name)
+
+    def _open_or_report(self, name: str) -> None:
+        try:
+            self._open[name] = self._opened(name)
+        except (StorageError, OSError) as error:
+            _logger.error("collection %s cannot be served: %s", name, error)
+            self._unusable[name] = error if isinstance(error, StorageError) else StorageError(str(error))
+
+    def _opened(self, name: str) -> Collection:
+        return open_collection(self._folders, name, lambda folder: Collection(folder, self._snapshot_every))
+
+    def _check_usable(self, name: str) -> None:
+        reason = self._unusable.get(name)
+        if reason is not None:
+            raise DamagedLog(f"The collection {name!r} cannot be served: {reason}") from reason
+
+    def _check_free(self, name: str, replace: bool) -> None:
+        if not replace and (name in self._open or name in self._unusable):
+            raise CollectionExists(
+                f"The collection {name!r} exists; ask for it to be replaced, or restore under another name."
+            )
 
 
 @contextmanager

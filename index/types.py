@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -59,6 +59,30 @@ class CollectionInfo:
     dimensions: int
     index_kind: str
     model: str
+    lost: int = 0  # documents that damage has cost it, and that were not written again since
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A document lost to damage: its id where it could be read, why, and when that was noticed (ISO 8601)."""
+
+    id: str | None
+    reason: str
+    noticed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What a walk over everything that the disk holds of a collection has found.
+
+    `documents` is how many were live; `damage` says what is wrong, in words, and is empty if nothing is;
+    `losses` are the documents that earlier damage has cost it.
+    """
+
+    name: str
+    documents: int
+    damage: Sequence[str]
+    losses: Sequence[Loss]
 
 
 class StoreError(Exception):
@@ -90,6 +114,14 @@ class InvalidInput(StoreError):
 
 class StorageError(StoreError):
     """The disk refused a write (full, read-only); nothing of the call was acknowledged."""
+
+
+class DamagedLog(StorageError):
+    """What the disk holds of a collection is not what was written to it; the message says what."""
+
+
+class StoreUnreachable(StorageError):
+    """The store's server does not answer. What was asked may be done or not; asking again is harmless."""
 
 
 class DataDirectoryLocked(StoreError):
@@ -128,6 +160,19 @@ class VectorStore(Protocol):
 
     def existing_ids(self, name: str, ids: Sequence[str]) -> set[str]:
         """Which of the ids the collection holds (lets ingestion skip what is done)."""
+
+    def export(self, name: str) -> Iterator[Sequence[NewDocument]]:
+        """Every document with its vector and image, in batches and in an order that stays the same.
+
+        A document that is written or deleted meanwhile may be among them or not. Raises
+        `UnknownCollection`.
+        """
+
+    def replace(self, name: str, replacement: str) -> None:
+        """Give the collection `replacement` the name of another, which is dropped, in one atomic step.
+
+        Raises `UnknownCollection` if either is missing.
+        """
 
     def search(
         self, name: str, vector: Vectors, k: int, filter: Mapping[str, Any] | None = None

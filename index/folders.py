@@ -1,0 +1,101 @@
+"""The folders of a data directory, and how a collection's folder comes, goes and is replaced.
+
+    collections/<name>/     the collections
+    staging/                collections being made; staging/<name>.<what> is one that shall replace <name>
+    trash/                  collections being removed
+    damaged/                what damage was found in, kept for whoever wants to look further
+
+A collection comes and goes by one rename. It is replaced by several, of which the first decides: a folder
+in staging under its final name is complete, and the next opening ends what a crash cut short.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from index.files import empty_directory, make_directory, move
+from index.validation import is_name
+
+_RESTORED = "restored"  # what replaces a collection whose folder is not wanted any more
+_SALVAGED = "salvaged"  # what replaces one whose folder is kept in `damaged`
+
+_logger = logging.getLogger(__name__)
+
+
+class Folders:
+    """The collections' folders of one data directory, which the caller holds the lock of."""
+
+    def __init__(self, data_dir: Path) -> None:
+        """Make the folders that are missing, and end or undo what a crash left unfinished."""
+        self._collections = data_dir / "collections"
+        self._staging = data_dir / "staging"
+        self._trash = data_dir / "trash"
+        self._damaged = data_dir / "damaged"
+        for directory in (self._collections, self._staging, self._trash):
+            make_directory(directory)
+        for kind in (_RESTORED, _SALVAGED):
+            for staged in self._staging.glob(f"*.{kind}"):
+                if is_name(staged.stem):
+                    self._finish(staged)
+        empty_directory(self._staging)
+        empty_directory(self._trash)
+
+    def names(self, marker: str) -> Sequence[str]:
+        """The collections there are: folders with a possible name that hold a file called `marker`."""
+        found = []
+        for folder in sorted(self._collections.iterdir()):
+            if is_name(folder.name) and (folder / marker).is_file():
+                found.append(folder.name)
+            else:
+                _logger.warning("passed over %s in the data directory: not a collection", folder.name)
+        return found
+
+    def folder(self, name: str) -> Path:
+        """Where a collection lies, or would."""
+        return self._collections / name
+
+    def stage(self) -> Path:
+        """A new folder in which a collection can be made."""
+        staged = self._staging / uuid.uuid4().hex
+        make_directory(staged)
+        return staged
+
+    def staged_file(self) -> Path:
+        """Where a file can be written that is not to outlive the process."""
+        return self._staging / uuid.uuid4().hex
+
+    def place(self, staged: Path, name: str) -> None:
+        """Make a staged folder the collection of that name, of which there is none."""
+        move(staged, self._collections / name)
+
+    def replace(self, staged: Path, name: str, *, keep_old: bool = False) -> None:
+        """Make a staged folder the collection of that name; the old one is removed, or kept in `damaged`."""
+        final = self._staging / f"{name}.{_SALVAGED if keep_old else _RESTORED}"
+        move(staged, final)
+        self._finish(final)
+        empty_directory(self._trash)
+
+    def rename(self, source: str, name: str) -> None:
+        """Make one collection's folder that of another name, whose own is removed."""
+        self.replace(self._collections / source, name)
+
+    def remove(self, name: str) -> None:
+        """Remove a collection's folder. Raises `OSError` with the folder in its place."""
+        move(self._collections / name, self._trash / uuid.uuid4().hex)
+        empty_directory(self._trash)
+
+    def _finish(self, staged: Path) -> None:
+        name = staged.stem
+        if (self._collections / name).exists():
+            if staged.suffix == f".{_SALVAGED}":
+                make_directory(self._damaged)
+                kept = self._damaged / f"{name}.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+                move(self._collections / name, kept)
+                _logger.warning("the damaged files of collection %s are kept in %s", name, kept)
+            else:
+                move(self._collections / name, self._trash / uuid.uuid4().hex)
+        move(staged, self._collections / name)

@@ -1,0 +1,60 @@
+"""Opening a collection whatever state its files are in: as it is, migrated, or salvaged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from index.collection import LOG_FILE, Collection
+from index.folders import Folders
+from index.log import JOURNAL_FILE
+from index.migration import is_outdated, migrate
+from index.salvage import salvage
+from index.types import DamagedLog
+
+_NAMED_IN_LOG = 20  # lost documents; `DocumentLog.losses` has them all
+
+_logger = logging.getLogger(__name__)
+
+
+def open_collection(folders: Folders, name: str, make: Callable[[Path], Collection]) -> Collection:
+    """Open a collection with `make`; one of an earlier format is migrated first, a damaged one salvaged.
+
+    Raises `DamagedLog` if nothing can be salvaged, `StorageError` for what the disk refuses.
+    """
+    folder = folders.folder(name)
+    try:
+        if is_outdated(folder / LOG_FILE):
+            _migrate(folders, name)
+        return make(folder)
+    except DamagedLog as damage:
+        salvage_collection(folders, name, damage)
+        return make(folder)
+
+
+def salvage_collection(folders: Folders, name: str, damage: DamagedLog) -> None:
+    """Put what is sound of a closed collection in its place, and keep the damaged files in `damaged`."""
+    _logger.error("collection %s: %s Recovering what is sound.", name, damage)
+    folder = folders.folder(name)
+    staged = folders.stage()
+    kept, losses = salvage(folder / LOG_FILE, folder / JOURNAL_FILE, staged / LOG_FILE)
+    for leftover in set(staged.iterdir()) - {staged / LOG_FILE}:
+        leftover.unlink()
+    folders.replace(staged, name, keep_old=True)
+    ids = [loss.id for loss in losses if loss.id is not None]
+    _logger.error(
+        "collection %s: %d documents recovered, %d lost to damage: %s%s; `solomon index verify` lists them",
+        name,
+        kept,
+        len(losses),
+        ", ".join(ids[:_NAMED_IN_LOG]) or "none of them can be named" if losses else "none",
+        f" and {len(losses) - _NAMED_IN_LOG} more" if len(ids) > _NAMED_IN_LOG else "",
+    )
+
+
+def _migrate(folders: Folders, name: str) -> None:
+    _logger.info("collection %s: migrating its log to the present format", name)
+    staged = folders.stage()
+    migrate(folders.folder(name) / LOG_FILE, staged / LOG_FILE)
+    folders.replace(staged, name)

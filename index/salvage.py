@@ -1,0 +1,229 @@
+"""What can still be had of a damaged log, written to a new one, and the names of what cannot.
+
+A document is kept if its row, its vector and its image are there and have the right checksums, and if the
+journal knows of no later change to it: nothing that was deleted or replaced may come back with an old
+page. Whatever else any part of the log names is lost: ids stand in the documents' rows, in the index over
+them, and in the journal. What the log only counted is reported by number.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from index.building import LogBuilder, open_source
+from index.journal import Journal, read_journal
+from index.records import Record, read_record
+from index.schema import (
+    FORMAT,
+    ID_INDEX,
+    PAGE_SIZE,
+    LogSettings,
+    read_format,
+    read_settings,
+    storage_errors,
+)
+from index.types import DamagedLog, Loss
+
+_LONGEST_GAP = 5_000_000  # row keys tried one by one where a table cannot be walked
+
+Latest = dict[str, tuple[int, bool]]  # by id: the number of its last change, and whether that deleted it
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What reading a damaged log has come to so far."""
+
+    kept: dict[str, int] = field(default_factory=dict)  # row keys of sound documents, by id
+    named: set[str] = field(default_factory=set)  # ids that the log names, sound or not
+    stated: int | None = None  # how many documents the log counted
+    sequence: int = 0
+
+
+def salvage(path: Path, journal_path: Path, target: Path) -> tuple[int, list[Loss]]:
+    """Write what is sound of a damaged log to a new one; return how many documents, and what is lost.
+
+    Raises `DamagedLog` if neither the log nor the journal tells what the collection was made with, and
+    `StorageError` if the disk has no room for the new log.
+    """
+    journal = read_journal(journal_path)
+    source = _open(path, target.with_name("first-page-replaced.sqlite3"))
+    with closing(source):
+        settings = _settings(source, path, journal)
+        if journal is not None and journal.settings.uuid != settings.uuid:
+            journal = None
+        with LogBuilder(target, settings) as builder:
+            findings = _Findings()
+            _read_totals(source, findings)
+            for record in _sound_records(source, findings, settings.dimensions):
+                if record.id in findings.kept:
+                    builder.remove(findings.kept[record.id])  # row keys ascend: the later one is the document
+                builder.add(record)
+                findings.kept[record.id] = record.row
+            losses = _settle(findings, journal, builder)
+            last_row = max(findings.kept.values(), default=0)
+            builder.finish(max(findings.sequence, last_row, journal.sequence if journal else 0), losses)
+    return len(findings.kept), losses
+
+
+def _open(path: Path, repaired: Path) -> sqlite3.Connection:
+    """Open the damaged log, by way of a copy with a new first page if its own tells SQLite nothing."""
+    try:
+        return _readable(path)
+    except (sqlite3.DatabaseError, DamagedLog):
+        pass
+    # The first page holds the file's header and the schema, which are the same in all logs of a format, for
+    # all of them are made by the same statements.
+    with storage_errors(path), LogBuilder(repaired, LogSettings.new(1, "")) as builder:
+        builder.finish(0)
+    pages = path.stat().st_size // PAGE_SIZE
+    page = bytearray(repaired.read_bytes()[:PAGE_SIZE])
+    page[28:32] = pages.to_bytes(4, "big")  # how many pages the file has
+    shutil.copyfile(path, repaired)
+    with suppress(OSError):
+        shutil.copyfile(_wal(path), _wal(repaired))
+    with open(repaired, "r+b") as file:
+        file.write(page)
+    try:
+        return _readable(repaired)
+    except (sqlite3.DatabaseError, DamagedLog):
+        repaired.unlink()
+        _wal(repaired).unlink(missing_ok=True)
+        return sqlite3.connect(":memory:")  # has no tables, so that every walk over it ends at once
+
+
+def _readable(path: Path) -> sqlite3.Connection:
+    source = open_source(path)
+    try:
+        source.execute("SELECT row FROM documents LIMIT 1").fetchone()
+        if read_format(source, path) != FORMAT:
+            raise DamagedLog(f"The document log {path} is damaged, and has a format without checksums.")
+    except BaseException:
+        source.close()
+        raise
+    return source
+
+
+def _wal(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def _settings(source: sqlite3.Connection, path: Path, journal: Journal | None) -> LogSettings:
+    try:
+        return read_settings(source, path)
+    except (DamagedLog, sqlite3.DatabaseError) as error:
+        if journal is not None:
+            return journal.settings
+        raise DamagedLog(
+            f"Nothing can be salvaged of the document log {path}: neither it nor its journal of changes tells "
+            "what the collection was made with. Restore a backup, or drop the collection."
+        ) from error
+
+
+def _read_totals(source: sqlite3.Connection, findings: _Findings) -> None:
+    with suppress(sqlite3.DatabaseError, TypeError, ValueError):
+        sequence, stated = source.execute("SELECT sequence, documents FROM collection").fetchone()
+        findings.sequence, findings.stated = int(sequence), int(stated)
+
+
+def _sound_records(source: sqlite3.Connection, findings: _Findings, dimensions: int) -> Iterator[Record]:
+    """Every sound document, by row key; on the way, every id that the log names."""
+    names = _ids_by_index(source)
+    for row in _row_keys(source, findings.sequence):
+        try:
+            record = read_record(source, row, dimensions)
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
+            record = None
+        if record is not None:
+            findings.named.add(record.id)
+            yield record
+        elif row not in names:
+            with suppress(sqlite3.DatabaseError, AttributeError, TypeError):
+                (document_id,) = source.execute("SELECT id FROM documents WHERE row = ?", (row,)).fetchone()
+                names[row] = document_id.decode(errors="replace")
+    findings.named.update(names.values())
+
+
+def _ids_by_index(source: sqlite3.Connection) -> dict[int, str]:
+    """What the index over the ids says, which is a second copy of them: ids by row key."""
+    query = f"SELECT row, id FROM documents INDEXED BY {ID_INDEX} ORDER BY id"
+    entries, whole = _read(source, query)
+    if not whole:
+        entries += _read(source, f"{query} DESC")[0]
+    return {row: found.decode(errors="replace") for row, found in entries if isinstance(found, bytes)}
+
+
+def _row_keys(source: sqlite3.Connection, sequence: int) -> list[int]:
+    """Every row key in any table, and all between where a table cannot be walked from either end."""
+    keys: set[int] = set()
+    for table in ("documents", "vectors"):
+        query = f"SELECT row FROM {table} NOT INDEXED ORDER BY row"
+        entries, whole = _read(source, query)
+        ascending = [row for (row,) in entries]
+        keys.update(ascending)
+        if not whole:
+            descending = [row for (row,) in _read(source, f"{query} DESC")[0]]
+            keys.update(descending)
+            first = max(ascending, default=0) + 1
+            last = min(descending, default=sequence + 1)
+            keys.update(range(first, min(last, first + _LONGEST_GAP)))
+    return sorted(keys)
+
+
+def _read(source: sqlite3.Connection, query: str) -> tuple[list[Any], bool]:
+    """The rows up to where the database cannot be read, and whether that is all of them."""
+    found = []
+    try:
+        for row in source.execute(query):
+            found.append(row)  # one by one: what came before an error counts
+    except sqlite3.DatabaseError:
+        return found, False
+    return found, True
+
+
+def _settle(findings: _Findings, journal: Journal | None, builder: LogBuilder) -> list[Loss]:
+    """Drop what the journal knows to be out of date; return what is lost."""
+    latest = _latest(journal)
+    lost = findings.named - findings.kept.keys()
+    unnamed = 0 if findings.stated is None else findings.stated - len(findings.named)
+    for document_id, row in list(findings.kept.items()):
+        if row < latest.get(document_id, (0, False))[0]:
+            builder.remove(findings.kept.pop(document_id))
+    lost |= {name for name, (_, deleted) in latest.items() if not deleted and name not in findings.kept}
+    lost -= {name for name, (_, deleted) in latest.items() if deleted}
+    noticed = datetime.now(UTC).isoformat()
+    losses = [Loss(name, "what the disk held of it was damaged", noticed) for name in sorted(lost)]
+    losses += [Loss(None, "its id was damaged as well", noticed)] * max(0, unnamed)
+    return losses + _unknown_changes(findings, journal, noticed)
+
+
+def _unknown_changes(findings: _Findings, journal: Journal | None, noticed: str) -> list[Loss]:
+    """A loss that stands for the changes of which the journal has the number alone, if there are any."""
+    if findings.stated is None:
+        return [Loss(None, "how many more documents there were cannot be read", noticed)]
+    if journal is None:
+        return []
+    known = sum(
+        len(range(max(change.first, findings.sequence + 1), change.sequence + 1))
+        for change in journal.changes
+    )
+    missing = journal.sequence - findings.sequence - known
+    if missing <= 0:
+        return []
+    return [Loss(None, f"the last {missing} changes before the journal began are missing", noticed)]
+
+
+def _latest(journal: Journal | None) -> Latest:
+    latest: Latest = {}
+    for change in journal.changes if journal is not None else ():
+        if change.deleted:
+            latest[change.ids[0]] = (change.sequence, True)
+        else:
+            latest.update((name, (row, False)) for row, name in zip(change.rows(), change.ids, strict=True))
+    return latest
