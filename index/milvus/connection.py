@@ -78,7 +78,7 @@ class MilvusConnection:
     def walk(
         self, collection: str, expression: str, fields: list[str], batch: int
     ) -> Iterator[list[dict[str, Any]]]:
-        """Every row that meets an expression, in batches, as of one moment (Milvus Lite: one for each batch)."""
+        """Every row that meets an expression, in batches, as of one moment (Milvus Lite: one a batch)."""
         iterator = self.call(
             "query_iterator",
             collection,

@@ -78,6 +78,14 @@ class CollectionSettings:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class MilvusDefinition:
+    """What `MilvusClient.create_collection` is given, and the indexes to make then."""
+
+    options: Mapping[str, Any]
+    indexes: Any
+
+
 def alias_of(name: str) -> str:
     """The alias of a collection; Milvus's names know no hyphen."""
     return _ALIAS_PREFIX + name.replace("_", "__").replace("-", "_h")
@@ -107,8 +115,8 @@ def check_milvus_dimensions(dimensions: int) -> None:
         raise InvalidInput("dimensions", f"dimensions must be at most {MAX_DIMENSIONS} in Milvus.")
 
 
-def data_collection(settings: CollectionSettings, *, is_lite: bool) -> dict[str, Any]:
-    """What `MilvusClient.create_collection` needs for the rows of a collection."""
+def data_collection(settings: CollectionSettings, *, is_lite: bool) -> MilvusDefinition:
+    """The rows of a collection."""
     from pymilvus import DataType, MilvusClient
 
     kind = INDEX_KINDS[settings.index_kind]
@@ -126,16 +134,13 @@ def data_collection(settings: CollectionSettings, *, is_lite: bool) -> dict[str,
         indexes.add_index(TERMS, index_type="INVERTED")
     # Milvus Lite keeps no description, so the settings are also a property.
     properties = {_SETTINGS: settings.to_json()}
-    return {
-        "schema": schema,
-        "index_params": indexes,
-        "consistency_level": "Strong",
-        "properties": properties,
-    }
+    return MilvusDefinition(
+        {"schema": schema, "consistency_level": "Strong", "properties": properties}, indexes
+    )
 
 
-def parts_collection() -> dict[str, Any]:
-    """What `MilvusClient.create_collection` needs for the parts of a collection."""
+def parts_collection() -> MilvusDefinition:
+    """The parts of a collection's documents."""
     from pymilvus import DataType, MilvusClient
 
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -146,16 +151,13 @@ def parts_collection() -> dict[str, Any]:
     indexes.add_index("vector", index_type="FLAT", metric_type="IP")
     # Images are read one at a time, so they are mapped from disk rather than held in memory.
     properties = {"mmap.enabled": "true"}
-    return {
-        "schema": schema,
-        "index_params": indexes,
-        "consistency_level": "Strong",
-        "properties": properties,
-    }
+    return MilvusDefinition(
+        {"schema": schema, "consistency_level": "Strong", "properties": properties}, indexes
+    )
 
 
 def read_settings(described: Mapping[str, Any]) -> CollectionSettings:
-    """The settings in an answer of `describe_collection`. Raises `StorageError` for those of another format."""
+    """The settings in an answer of `describe_collection`. Raises `StorageError` if it has none."""
     stored = described.get("properties", {}).get(_SETTINGS) or described.get("description", "")
     try:
         settings = json.loads(stored)

@@ -22,6 +22,7 @@ from index.milvus.connection import CALL_SECONDS, LOAD_SECONDS, MilvusConnection
 from index.milvus.schema import (
     DATA_PREFIX,
     CollectionSettings,
+    MilvusDefinition,
     alias_of,
     check_milvus_dimensions,
     data_collection,
@@ -188,20 +189,19 @@ class MilvusStore:
         """Make the pair of Milvus collections, then the alias, unless another replica was faster."""
         data_name = new_data_name()
         with self._connection.writing():
-            self._connection.call(
-                "create_collection", parts_name(data_name), timeout=LOAD_SECONDS, **parts_collection()
-            )
-            self._connection.call(
-                "create_collection",
-                data_name,
-                timeout=LOAD_SECONDS,
-                **data_collection(settings, is_lite=self._connection.is_lite),
-            )
+            self._make_loaded(parts_name(data_name), parts_collection())
+            self._make_loaded(data_name, data_collection(settings, is_lite=self._connection.is_lite))
             try:
                 self._connection.call("create_alias", data_name, alias_of(name))
             except StorageError:
                 self._remove(data_name)
                 self._collection(name)  # raises if it was not another replica's alias that was in the way
+
+    def _make_loaded(self, milvus_name: str, definition: MilvusDefinition) -> None:
+        self._connection.call("create_collection", milvus_name, **definition.options)
+        # While there are no rows there is no building to wait for, and pymilvus would wait half a second.
+        self._connection.call("create_index", milvus_name, definition.indexes, sync=False)
+        self._connection.call("load_collection", milvus_name, timeout=LOAD_SECONDS)
 
     def _remove(self, data_name: str) -> None:
         for doomed in (data_name, parts_name(data_name)):

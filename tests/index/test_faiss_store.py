@@ -1,0 +1,117 @@
+"""What only the store on one machine does: its directory, its lock, and a disk that fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from index.store import FaissStore
+from index.types import DataDirectoryLocked, Image, StorageError, UnknownCollection
+from tests.index.documents import document, vector_of
+
+
+def test_a_dropped_collection_leaves_no_files(store: FaissStore, tmp_path: Path) -> None:
+    store.upsert("things", [document("a")])
+    store.drop("things")
+    for folder in ("collections", "trash", "staging"):
+        assert list((tmp_path / "data" / folder).iterdir()) == []
+
+
+def test_what_a_crash_left_half_made_or_half_removed_is_cleaned_at_open(tmp_path: Path) -> None:
+    store = FaissStore(tmp_path)
+    store.create("kept", 8, "m")
+    store.close()
+    for folder in ("staging", "trash"):
+        (tmp_path / folder / "0123").mkdir()
+        (tmp_path / folder / "0123" / "documents.sqlite3").write_bytes(b"half")
+    (tmp_path / "collections" / "Not ours").mkdir()
+    store = FaissStore(tmp_path)
+    assert [info.name for info in store.list()] == ["kept"]
+    store.close()
+    assert not any((tmp_path / "staging").iterdir())
+    assert not any((tmp_path / "trash").iterdir())
+
+
+def test_a_directory_is_open_once(tmp_path: Path) -> None:
+    store = FaissStore(tmp_path)
+    with pytest.raises(DataDirectoryLocked):
+        FaissStore(tmp_path)
+    script = (
+        "import sys, pathlib\n"
+        "from index.store import FaissStore\n"
+        "from index.types import DataDirectoryLocked\n"
+        "try:\n    FaissStore(pathlib.Path(sys.argv[1]))\nexcept DataDirectoryLocked:\n    sys.exit(42)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    root = Path(__file__).parents[2]
+    assert subprocess.run(command, cwd=root, timeout=120).returncode == 42
+    store.close()
+    store.close()
+    assert subprocess.run(command, cwd=root, timeout=120).returncode == 0
+    FaissStore(tmp_path).close()
+
+
+def test_after_close_a_collection_answers_no_more(tmp_path: Path) -> None:
+    store = FaissStore(tmp_path)
+    store.create("things", 8, "m")
+    store.close()
+    with pytest.raises(UnknownCollection):
+        store.upsert("things", [document("a")])
+
+
+def test_a_full_disk_is_reported_and_loses_nothing(store: FaissStore, tmp_path: Path) -> None:
+    store.upsert("things", [document("a", "before")])
+    connection = store._collection("things")._log._writer
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages}")  # SQLite then says that the disk is full
+    large = Image(os.urandom(200_000), "image/png")
+    with pytest.raises(StorageError, match="full"):
+        store.upsert("things", [document("a", "after"), document("b", image=large)])
+    assert store.get_document("things", "a").text == "before"
+    assert [hit.document.text for hit in store.search("things", vector_of("after"), 5)] == ["before"]
+    connection.execute("PRAGMA max_page_count = 1000000")
+    store.upsert("things", [document("a", "after"), document("b", image=large)])
+    assert store.get_image("things", "b") == large
+    assert store.get("things").count == 2
+
+
+@pytest.mark.parametrize("damage", [b"not a database at all" * 100, b""])
+def test_a_damaged_log_is_reported(tmp_path: Path, damage: bytes) -> None:
+    store = FaissStore(tmp_path)
+    store.create("things", 8, "m")
+    store.close()
+    (tmp_path / "collections" / "things" / "documents.sqlite3").write_bytes(damage)
+    with pytest.raises(StorageError):
+        FaissStore(tmp_path)
+    with pytest.raises(StorageError):  # and not locked by the failed attempt
+        FaissStore(tmp_path)
+
+
+def test_a_file_in_place_of_the_directory_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(StorageError):
+        FaissStore(tmp_path / "data")
+
+
+def test_a_write_cut_short_before_the_view_is_made_good_by_the_next(
+    store: FaissStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.upsert("things", [document("a", "old"), document("b")])
+    view = store._collection("things")._view
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(view, "put", interrupted)
+        patch.setattr(view, "remove", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.upsert("things", [document("a", "new")])
+    assert {hit.document.text for hit in store.search("things", vector_of("a"), 5)} == {"new", None}
+    store.delete_document("things", "b")
+    assert [hit.document.text for hit in store.search("things", vector_of("a"), 5)] == ["new"]
