@@ -92,5 +92,5 @@ def train(recipe: Recipe, places: Places, device: str = "cpu", report: Callable[
 def _read_subset(data: Path, name: str) -> list[TrainingRow]:
     path = data / "train" / f"{name}.parquet"
     if not path.exists():
-        raise ValueError(f"{path} is missing: build the data first (solomon train data) or drop '{name}'.")
+        raise ValueError(f"{path} is missing: build the data first (solomon data mini) or drop '{name}'.")
     return read_training_rows(path)

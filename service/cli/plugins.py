@@ -1,4 +1,4 @@
-"""Commands that other packages announce under the entry points `solomon.commands` (training: `train`)."""
+"""Commands that other packages announce under the entry points `solomon.commands` (see pyproject.toml)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from service.cli.exits import fail
 
 GROUP = "solomon.commands"
 _PASS_ALL = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-_HELP = {"train": "Train a checkpoint: data, recipe, evaluation (see `solomon train --help`)."}
+_HELP = {
+    "data": "Build training and evaluation data in MMEB's format (see `solomon data --help`).",
+    "evaluate": "Score a checkpoint and write a report (see `solomon evaluate --help`).",
+    "train": "Train a checkpoint: vision tower, recipe (see `solomon train --help`).",
+}
+_EXTRA = "train"  # every command that is announced so far needs the training package's libraries
 
 
 def run_plugin(entry: EntryPoint, arguments: list[str]) -> None:
@@ -19,7 +24,7 @@ def run_plugin(entry: EntryPoint, arguments: list[str]) -> None:
     try:
         application = entry.load()
     except ModuleNotFoundError as error:
-        fail(f"`solomon {entry.name}` needs {error.name}: pip install 'solomon-embed[{entry.name}]'")
+        fail(f"`solomon {entry.name}` needs {error.name}: pip install 'solomon-embed[{_EXTRA}]'")
     typer.main.get_command(application).main(args=arguments, prog_name=f"solomon {entry.name}")
 
 

@@ -3,17 +3,25 @@ from typer.testing import CliRunner
 
 from model.checkpoint import read_manifest
 from tests.training.tiny_data import tiny_recipe
-from training.cli import app
+from training.cli import data_app, evaluate_app, train_app
 from training.mmeb import read_evaluation_rows, read_training_rows
 
 runner = CliRunner()
 
 
-def call(*arguments):
-    return runner.invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+APPLICATIONS = {"train": train_app, "data": data_app, "evaluate": evaluate_app}
 
 
-@pytest.mark.parametrize("command", [(), ("data",), ("vision",), ("joint",), ("score",)])
+def call(command, *arguments):
+    """`solomon <command> <arguments>`, without the service's own command line in between."""
+    texts = [str(argument) for argument in arguments]
+    return runner.invoke(APPLICATIONS[command], texts, env={"COLUMNS": "200"})
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("train",), ("train", "vision"), ("train", "joint"), ("data",), ("data", "mini"), ("evaluate",)],
+)
 def test_help(command):
     result = call(*command, "--help")
     assert result.exit_code == 0
@@ -21,14 +29,23 @@ def test_help(command):
 
 
 def test_wrong_usage_ends_with_2():
-    assert call("joint").exit_code == 2
-    assert call("dance").exit_code == 2
-    assert call("vision", "--data", "d", "--tower", "t", "--run", "r", "--steps", "0").exit_code == 2
+    assert call("train", "joint").exit_code == 2
+    assert call("train", "dance").exit_code == 2
+    assert call("train", "vision", "--data", "d", "--tower", "t", "--run", "r", "--steps", "0").exit_code == 2
 
 
 def test_an_unknown_recipe_ends_with_2_and_says_so(tiny_data, tmp_path):
     result = call(
-        "joint", "--data", tiny_data, "--output", tmp_path / "o", "--run", tmp_path / "r", "--recipe", "x"
+        "train",
+        "joint",
+        "--data",
+        tiny_data,
+        "--output",
+        tmp_path / "o",
+        "--run",
+        tmp_path / "r",
+        "--recipe",
+        "x",
     )
     assert result.exit_code == 2
     assert "No recipe 'x'" in result.stderr
@@ -36,8 +53,8 @@ def test_an_unknown_recipe_ends_with_2_and_says_so(tiny_data, tmp_path):
 
 def test_missing_data_ends_with_2_and_says_so(tmp_path):
     for command in (
-        ("joint", "--output", tmp_path / "o", "--run", tmp_path / "r"),
-        ("vision", "--tower", tmp_path / "t", "--run", tmp_path / "r"),
+        ("train", "joint", "--output", tmp_path / "o", "--run", tmp_path / "r"),
+        ("train", "vision", "--tower", tmp_path / "t", "--run", tmp_path / "r"),
     ):
         result = call(*command, "--data", tmp_path)
         assert result.exit_code == 2
@@ -45,13 +62,13 @@ def test_missing_data_ends_with_2_and_says_so(tmp_path):
 
 
 def test_a_photo_folder_without_photos_ends_with_1(tmp_path):
-    result = call("data", "--data", tmp_path / "data", "--photos", tmp_path)
+    result = call("data", "mini", "--data", tmp_path / "data", "--photos", tmp_path)
     assert result.exit_code == 1
     assert "caltech101_train.parquet" in result.stderr
 
 
 def test_the_text_part_of_the_data_builds_alone(tmp_path):
-    result = call("data", "--data", tmp_path)
+    result = call("data", "mini", "--data", tmp_path)
     assert result.exit_code == 0
     assert "left out" in result.output
     for name in ("countries", "knowledge", "paraphrases"):
@@ -66,16 +83,25 @@ def test_train_and_score_end_to_end(tiny_base, tiny_data, tmp_path):
     path.write_text("\n".join([*lines, "[datasets]", "cities = 1.0"]))
     checkpoint = tmp_path / "out"
     result = call(
-        "joint", "--data", tiny_data, "--output", checkpoint, "--run", tmp_path / "run", "--recipe", path
+        "train",
+        "joint",
+        "--data",
+        tiny_data,
+        "--output",
+        checkpoint,
+        "--run",
+        tmp_path / "run",
+        "--recipe",
+        path,
     )
     assert result.exit_code == 0, result.output
-    scored = call("score", checkpoint, "--data", tiny_data, "--limit", 2, "--save")
+    scored = call("evaluate", checkpoint, "--data", tiny_data, "--limit", 2, "--save")
     assert scored.exit_code == 0, scored.output
     assert "colours" in scored.output
     assert set(read_manifest(checkpoint).scores) == {"cities", "colours"}
 
     (checkpoint / "adapter_model.safetensors").write_bytes(b"")
-    broken = call("score", checkpoint, "--data", tiny_data)
+    broken = call("evaluate", checkpoint, "--data", tiny_data)
     assert broken.exit_code == 1
     assert "adapter_model.safetensors is corrupt" in broken.stderr
-    assert call("score", tmp_path / "nothing", "--data", tiny_data).exit_code == 2
+    assert call("evaluate", tmp_path / "nothing", "--data", tiny_data).exit_code == 2
