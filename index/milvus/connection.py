@@ -16,6 +16,9 @@ from index.types import DataDirectoryLocked, StorageError, StoreUnreachable, Unk
 CALL_SECONDS = 20.0
 LOAD_SECONDS = 3600.0  # a large collection's index is built, or read from object storage, meanwhile
 
+# After an outage gRPC would by default wait for up to two minutes before it tries again.
+_RECONNECTING = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 5000}
+
 # Codes of Milvus (internal/merr), the same in Milvus Lite; the last is pymilvus's own, "cannot connect".
 COLLECTION_NOT_FOUND = 100
 COLLECTION_NOT_LOADED = 101
@@ -45,7 +48,9 @@ class MilvusConnection:
         address = uri if self._lite is None else f"http://127.0.0.1:{self._lite.port}"
         try:
             with self.errors():
-                self.client = pymilvus.MilvusClient(address, token=token or "", timeout=call_seconds)
+                self.client = pymilvus.MilvusClient(
+                    address, token=token or "", timeout=call_seconds, grpc_options=_RECONNECTING
+                )
                 version = str(self.client.get_server_version(timeout=call_seconds))
         except BaseException:
             self._release_lite()

@@ -40,6 +40,7 @@ from index.types import (
     Image,
     NewDocument,
     StorageError,
+    StoreUnreachable,
     UnknownCollection,
     Vectors,
 )
@@ -193,6 +194,8 @@ class MilvusStore:
             self._make_loaded(data_name, data_collection(settings, is_lite=self._connection.is_lite))
             try:
                 self._connection.call("create_alias", data_name, alias_of(name))
+            except StoreUnreachable:
+                raise  # the alias may have been made all the same
             except StorageError:
                 self._remove(data_name)
                 self._collection(name)  # raises if it was not another replica's alias that was in the way

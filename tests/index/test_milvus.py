@@ -1,0 +1,272 @@
+"""What only the store in Milvus does: several stores on one database, failures between requests, outages."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from milvus_lite.adapter.grpc.server import start_server_in_thread
+
+from index.milvus.parts import PART_BYTES
+from index.milvus.store import MilvusStore
+from index.types import (
+    CollectionExists,
+    DataDirectoryLocked,
+    Image,
+    InvalidInput,
+    NewDocument,
+    StorageError,
+    StoreUnreachable,
+    UnknownCollection,
+    UnknownDocument,
+)
+from tests.index.documents import document, vector_of
+
+Result = TypeVar("Result")
+
+LARGE = Image(b"0123456789" * 12_000, "image/png")  # three parts
+
+
+def part_keys(store: MilvusStore) -> set[str]:
+    """The primary keys of every part that lies in the collection "things"."""
+    collection = store._collection("things")
+    rows = store._connection.call(
+        "query", collection._parts._collection, filter='key >= ""', output_fields=["key"]
+    )
+    return {row["key"] for row in rows}
+
+
+def test_stores_on_one_database_share_it_at_once(milvus_store: MilvusStore, milvus_uri: str) -> None:
+    other = MilvusStore(milvus_uri)
+    milvus_store.upsert("things", [document("a", "text", LARGE, kind="x")])
+    assert [hit.document.id for hit in other.search("things", vector_of("text"), 3)] == ["a"]
+    assert other.get_image("things", "a") == LARGE
+    other.upsert("things", [document("b")])
+    other.delete_document("things", "a")
+    assert [hit.document.id for hit in milvus_store.search("things", vector_of("b"), 3)] == ["b"]
+    other.drop("things")
+    with pytest.raises(UnknownCollection):
+        milvus_store.upsert("things", [document("c")])
+    other.create("things", 3, "another")
+    assert milvus_store.get("things").dimensions == 3
+    milvus_store.upsert("things", [NewDocument("c", vector_of("c", 3))])
+    assert other.existing_ids("things", ["a", "c"]) == {"c"}
+    other.close()
+
+
+def test_a_collection_that_many_make_at_once_is_one(milvus_store: MilvusStore, milvus_uri: str) -> None:
+    other = MilvusStore(milvus_uri)
+
+    def make(turn: int) -> Any:
+        try:
+            return (milvus_store, other)[turn % 2].create("raced", 8, f"model-{turn // 4}")
+        except CollectionExists as error:
+            return error
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(make, range(8)))
+    [model] = {info.model for info in made if not isinstance(info, CollectionExists)}
+    assert sum(isinstance(info, CollectionExists) for info in made) == 4
+    assert milvus_store.get("raced").model == model
+    assert len(other._data_names()) == 2  # of "things" and of "raced", and none that lost the race
+    other.close()
+
+
+def test_what_a_crash_left_half_made_is_not_seen(milvus_store: MilvusStore) -> None:
+    milvus_store._connection.call("drop_alias", "solomon_name_things")
+    assert milvus_store.list() == []
+    with pytest.raises(UnknownCollection):
+        milvus_store.get("things")
+    milvus_store.create("things", 4, "anew")
+    assert milvus_store.get("things").count == 0
+    for data_name in milvus_store._data_names():
+        milvus_store._remove(data_name)
+
+
+def test_the_parts_of_replaced_and_deleted_documents_are_removed(milvus_store: MilvusStore) -> None:
+    milvus_store.upsert("things", [document("a", image=LARGE), document("b", "x" * 50_000)])
+    before = part_keys(milvus_store)
+    assert len(before) == -(-len(LARGE.data) // PART_BYTES) + 2
+    milvus_store.upsert("things", [document("a", image=LARGE)])
+    after = part_keys(milvus_store)
+    assert len(after) == len(before)
+    assert len(after & before) == 2
+    milvus_store.upsert("things", [document("a")])
+    milvus_store.delete_document("things", "b")
+    assert part_keys(milvus_store) == set()
+
+
+@pytest.mark.parametrize("failing", ["upsert of parts", "upsert of documents", "delete of parts"])
+def test_a_write_that_fails_on_the_way_leaves_whole_documents(
+    milvus_store: MilvusStore, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    milvus_store.upsert("things", [document("a", "old", LARGE)])
+    newer = Image(LARGE.data[::-1], "image/png")
+    call = milvus_store._connection.call
+
+    def failing_call(method: str, collection: str, *args: Any, **options: Any) -> Any:
+        kind = "parts" if collection.startswith("solomon_parts_") else "documents"
+        if f"{method} of {kind}" == failing:
+            raise StorageError("no")
+        return call(method, collection, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(milvus_store._connection, "call", failing_call)
+        with pytest.raises(StorageError):
+            milvus_store.upsert("things", [document("a", "new", newer)])
+    text, image = ("new", newer) if failing == "delete of parts" else ("old", LARGE)
+    assert milvus_store.get_document("things", "a").text == text
+    assert milvus_store.get_image("things", "a") == image
+    milvus_store.upsert("things", [document("a", "new", newer)])
+    assert milvus_store.get_image("things", "a") == newer
+
+
+def test_a_document_that_is_replaced_while_it_is_read_comes_back_whole(
+    milvus_store: MilvusStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    milvus_store.upsert("things", [document("a", image=LARGE)])
+    newer = Image(b"newer", "image/gif")
+    collection = milvus_store._collection("things")
+    row_of = collection._row
+    replaced = False
+
+    def row_then_replacement(document_id: str) -> Any:
+        nonlocal replaced
+        row = row_of(document_id)
+        if not replaced:
+            replaced = True
+            milvus_store.upsert("things", [document("a", image=newer)])
+        return row
+
+    monkeypatch.setattr(collection, "_row", row_then_replacement)
+    assert collection.image("a") == newer
+    assert replaced
+
+
+def test_what_milvus_cannot_hold_is_refused(milvus_store: MilvusStore) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        milvus_store.create("wide", 32_769, "m")
+    assert caught.value.field == "dimensions"
+    with pytest.raises(InvalidInput) as caught:
+        milvus_store.upsert("things", [document("a"), document("b", image=Image(b"", "x" * 66_000))])
+    assert caught.value.field == "documents[1].image"
+    assert milvus_store.get("things").count == 0
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf_sq8"])
+def test_other_kinds_of_index_find_the_same(milvus_store: MilvusStore, milvus_uri: str, kind: Any) -> None:
+    other = MilvusStore(milvus_uri, index_kind=kind, consistency="Bounded")
+    assert other.create("more", 8, "m").index_kind == kind
+    documents = [document(f"d{number}", n=number) for number in range(300)]
+    for name in ("things", "more"):
+        other.upsert(name, documents)
+        other._connection.client.flush(other._collection(name).data_name)  # only then the index is built
+    for query in ("one", "two", "three"):
+        for wanted in (None, {"n": {"gte": 290}}):
+            exact = milvus_store.search("things", vector_of(query), 10, wanted)
+            found = other.search("more", vector_of(query), 10, wanted)
+            assert [hit.document.id for hit in found] == [hit.document.id for hit in exact]
+            assert [hit.score for hit in found] == pytest.approx([hit.score for hit in exact], abs=1e-6)
+    other.close()
+
+
+def test_a_lite_database_belongs_to_one_process(tmp_path: Path) -> None:
+    uri = str(tmp_path / "folder" / "lite.db")
+    store = MilvusStore(uri)
+    store.create("things", 8, "m")
+    script = (
+        "import sys\n"
+        "from index.milvus.store import MilvusStore\n"
+        "from index.types import DataDirectoryLocked\n"
+        "try:\n    print(len(MilvusStore(sys.argv[1]).list()))\n"
+        "except DataDirectoryLocked:\n    print('locked')\n"
+    )
+    command = [sys.executable, "-c", script, uri]
+
+    def other_process() -> str:
+        root = Path(__file__).parents[2]
+        return subprocess.run(
+            command, cwd=root, timeout=120, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    assert other_process() == "locked"
+    store.close()
+    store.close()
+    with pytest.raises(UnknownCollection):
+        store.get("things")
+    assert other_process() == "1"
+    with pytest.raises(DataDirectoryLocked), lock_of_another(Path(uri)):
+        MilvusStore(uri)
+
+
+@contextmanager
+def lock_of_another(database: Path) -> Iterator[None]:
+    """Hold the database as another process would; the kernel's lock is one of open files."""
+    import fcntl
+
+    with open(database / "LOCK", "r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+@contextmanager
+def milvus_server(folder: Path, port: int) -> Iterator[None]:
+    server, database, _ = start_server_in_thread(str(folder), port=port)
+    try:
+        yield
+    finally:
+        server.stop(grace=0).wait()
+        database.close()
+
+
+def once_reachable(call: Callable[[], Result]) -> Result:
+    """What a call returns when gRPC has found the server again."""
+    for _ in range(600):
+        try:
+            return call()
+        except StoreUnreachable:
+            time.sleep(0.1)
+    return call()
+
+
+def test_an_outage_is_told_and_survived(tmp_path: Path) -> None:
+    port = free_port()
+    uri, token = f"http://127.0.0.1:{port}", "root:a-secret-token"
+    with pytest.raises(StoreUnreachable) as caught:
+        MilvusStore(uri, token, call_seconds=1)
+    assert uri in str(caught.value)
+    assert "secret" not in str(caught.value)
+    with milvus_server(tmp_path, port):
+        store = MilvusStore(uri, token, call_seconds=5)
+        replica = MilvusStore(uri, token, call_seconds=1)
+        store.create("things", 8, "m")
+        store.upsert("things", [document("a", image=LARGE)])
+    for call in (
+        lambda: replica.search("things", vector_of("a"), 1),
+        lambda: replica.upsert("things", [document("b")]),
+        replica.list,
+    ):
+        with pytest.raises(StoreUnreachable):
+            call()
+    with milvus_server(tmp_path, port):
+        assert once_reachable(lambda: store.get_image("things", "a")) == LARGE
+        once_reachable(lambda: replica.upsert("things", [document("b")]))
+        assert {hit.document.id for hit in store.search("things", vector_of("a"), 9)} == {"a", "b"}
+        with pytest.raises(UnknownDocument):
+            replica.delete_document("things", "c")
+        store.close()
+        replica.close()
