@@ -114,10 +114,20 @@ def read_records(
         yield record
 
 
-def read_record(connection: sqlite3.Connection, row: int, dimensions: int) -> Record | None:
-    """The document under a row key, or None if it is missing or not sound."""
+def read_record(
+    connection: sqlite3.Connection, row: int, dimensions: int, other_id: bytes | None = None
+) -> Record | None:
+    """The document under a row key, or None if it is missing or not sound.
+
+    `other_id` is tried in place of an id that the row's checksum does not confirm.
+    """
     found = connection.execute(f"{_WITH_CHECKSUMS} WHERE d.row = ?", (row,)).fetchone()
-    return None if found is None else record_of(found, dimensions)
+    if found is None:
+        return None
+    record = record_of(found, dimensions)
+    if record is None and other_id is not None:
+        return record_of((row, other_id, *found[2:]), dimensions)
+    return record
 
 
 def named(row: int, document_id: Any) -> str:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from index.collection import LOG_FILE, Collection
 from index.folders import Folders
+from index.journal import read_journal
 from index.log import JOURNAL_FILE
 from index.migration import is_outdated, migrate
 from index.salvage import salvage
 from index.types import DamagedLog
+from index.wal import mend_wal
 
 _NAMED_IN_LOG = 20  # lost documents; `DocumentLog.losses` has them all
 
@@ -24,6 +26,7 @@ def open_collection(folders: Folders, name: str, make: Callable[[Path], Collecti
     Raises `DamagedLog` if nothing can be salvaged, `StorageError` for what the disk refuses.
     """
     folder = folders.folder(name)
+    _mend_wal(folder, name)
     try:
         if is_outdated(folder / LOG_FILE):
             _migrate(folders, name)
@@ -51,6 +54,20 @@ def salvage_collection(folders: Folders, name: str, damage: DamagedLog) -> None:
         ", ".join(ids[:_NAMED_IN_LOG]) or "none of them can be named" if losses else "none",
         f" and {len(losses) - _NAMED_IN_LOG} more" if len(ids) > _NAMED_IN_LOG else "",
     )
+
+
+def _mend_wal(folder: Path, name: str) -> None:
+    journal = read_journal(folder / JOURNAL_FILE)
+    if journal is None:
+        return
+    mending = mend_wal(folder / f"{LOG_FILE}-wal", len(journal.changes))
+    if mending is not None:
+        _logger.error(
+            "collection %s: its write-ahead log was damaged; %d pages were put right, %d could not be",
+            name,
+            mending.corrected,
+            mending.doubtful,
+        )
 
 
 def _migrate(folders: Folders, name: str) -> None:

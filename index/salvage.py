@@ -24,6 +24,7 @@ from index.schema import (
     FORMAT,
     ID_INDEX,
     PAGE_SIZE,
+    UNREADABLE,
     LogSettings,
     read_format,
     read_settings,
@@ -41,7 +42,7 @@ class _Findings:
     """What reading a damaged log has come to so far."""
 
     kept: dict[str, int] = field(default_factory=dict)  # row keys of sound documents, by id
-    named: set[str] = field(default_factory=set)  # ids that the log names, sound or not
+    unsound: dict[int, set[str]] = field(default_factory=dict)  # what ids the others may have had, by row key
     stated: int | None = None  # how many documents the log counted
     sequence: int = 0
 
@@ -76,7 +77,7 @@ def _open(path: Path, repaired: Path) -> sqlite3.Connection:
     """Open the damaged log, by way of a copy with a new first page if its own tells SQLite nothing."""
     try:
         return _readable(path)
-    except (sqlite3.DatabaseError, DamagedLog):
+    except (*UNREADABLE, DamagedLog):
         pass
     # The first page holds the file's header and the schema, which are the same in all logs of a format, for
     # all of them are made by the same statements.
@@ -92,7 +93,7 @@ def _open(path: Path, repaired: Path) -> sqlite3.Connection:
         file.write(page)
     try:
         return _readable(repaired)
-    except (sqlite3.DatabaseError, DamagedLog):
+    except (*UNREADABLE, DamagedLog):
         repaired.unlink()
         _wal(repaired).unlink(missing_ok=True)
         return sqlite3.connect(":memory:")  # has no tables, so that every walk over it ends at once
@@ -117,49 +118,50 @@ def _wal(path: Path) -> Path:
 def _settings(source: sqlite3.Connection, path: Path, journal: Journal | None) -> LogSettings:
     try:
         return read_settings(source, path)
-    except (DamagedLog, sqlite3.DatabaseError) as error:
+    except (*UNREADABLE, DamagedLog) as error:
         if journal is not None:
             return journal.settings
         raise DamagedLog(
-            f"Nothing can be salvaged of the document log {path}: neither it nor its journal of changes tells "
-            "what the collection was made with. Restore a backup, or drop the collection."
+            f"Nothing can be salvaged of the document log {path}: neither it nor its journal tells what the "
+            "collection was made with. Restore a backup, or drop the collection."
         ) from error
 
 
 def _read_totals(source: sqlite3.Connection, findings: _Findings) -> None:
-    with suppress(sqlite3.DatabaseError, TypeError, ValueError):
+    with suppress(*UNREADABLE, TypeError, ValueError):
         sequence, stated = source.execute("SELECT sequence, documents FROM collection").fetchone()
         findings.sequence, findings.stated = int(sequence), int(stated)
 
 
 def _sound_records(source: sqlite3.Connection, findings: _Findings, dimensions: int) -> Iterator[Record]:
-    """Every sound document, by row key; on the way, every id that the log names."""
-    names = _ids_by_index(source)
-    for row in _row_keys(source, findings.sequence):
+    """Every sound document, by row key; on the way, what the log names the others."""
+    indexed = _ids_by_index(source)
+    for row in sorted(indexed.keys() | _row_keys(source, findings.sequence)):
         try:
-            record = read_record(source, row, dimensions)
-        except (sqlite3.DatabaseError, UnicodeDecodeError):
+            record = read_record(source, row, dimensions, indexed.get(row))
+        except UNREADABLE:
             record = None
         if record is not None:
-            findings.named.add(record.id)
             yield record
-        elif row not in names:
-            with suppress(sqlite3.DatabaseError, AttributeError, TypeError):
-                (document_id,) = source.execute("SELECT id FROM documents WHERE row = ?", (row,)).fetchone()
-                names[row] = document_id.decode(errors="replace")
-    findings.named.update(names.values())
+            continue
+        names = findings.unsound.setdefault(row, set())
+        if row in indexed:
+            names.add(indexed[row].decode(errors="replace"))
+        with suppress(*UNREADABLE, AttributeError, TypeError):
+            (document_id,) = source.execute("SELECT id FROM documents WHERE row = ?", (row,)).fetchone()
+            names.add(document_id.decode(errors="replace"))
 
 
-def _ids_by_index(source: sqlite3.Connection) -> dict[int, str]:
+def _ids_by_index(source: sqlite3.Connection) -> dict[int, bytes]:
     """What the index over the ids says, which is a second copy of them: ids by row key."""
     query = f"SELECT row, id FROM documents INDEXED BY {ID_INDEX} ORDER BY id"
     entries, whole = _read(source, query)
     if not whole:
         entries += _read(source, f"{query} DESC")[0]
-    return {row: found.decode(errors="replace") for row, found in entries if isinstance(found, bytes)}
+    return {row: document_id for row, document_id in entries if isinstance(document_id, bytes)}
 
 
-def _row_keys(source: sqlite3.Connection, sequence: int) -> list[int]:
+def _row_keys(source: sqlite3.Connection, sequence: int) -> set[int]:
     """Every row key in any table, and all between where a table cannot be walked from either end."""
     keys: set[int] = set()
     for table in ("documents", "vectors"):
@@ -173,7 +175,7 @@ def _row_keys(source: sqlite3.Connection, sequence: int) -> list[int]:
             first = max(ascending, default=0) + 1
             last = min(descending, default=sequence + 1)
             keys.update(range(first, min(last, first + _LONGEST_GAP)))
-    return sorted(keys)
+    return keys
 
 
 def _read(source: sqlite3.Connection, query: str) -> tuple[list[Any], bool]:
@@ -182,23 +184,29 @@ def _read(source: sqlite3.Connection, query: str) -> tuple[list[Any], bool]:
     try:
         for row in source.execute(query):
             found.append(row)  # one by one: what came before an error counts
-    except sqlite3.DatabaseError:
+    except UNREADABLE:
         return found, False
     return found, True
 
 
 def _settle(findings: _Findings, journal: Journal | None, builder: LogBuilder) -> list[Loss]:
     """Drop what the journal knows to be out of date; return what is lost."""
+    noticed = datetime.now(UTC).isoformat()
     latest = _latest(journal)
-    lost = findings.named - findings.kept.keys()
-    unnamed = 0 if findings.stated is None else findings.stated - len(findings.named)
+    sound = set(findings.kept)
     for document_id, row in list(findings.kept.items()):
         if row < latest.get(document_id, (0, False))[0]:
             builder.remove(findings.kept.pop(document_id))
-    lost |= {name for name, (_, deleted) in latest.items() if not deleted and name not in findings.kept}
-    lost -= {name for name, (_, deleted) in latest.items() if deleted}
-    noticed = datetime.now(UTC).isoformat()
+    deleted = {name for name, (_, is_deleted) in latest.items() if is_deleted}
+    named = [names for names in findings.unsound.values() if names and not names & (sound | deleted)]
+    lost = {name for names in named for name in names if len(names) == 1}
+    lost |= latest.keys() - deleted - findings.kept.keys()
     losses = [Loss(name, "what the disk held of it was damaged", noticed) for name in sorted(lost)]
+    for names in named:
+        if len(names) > 1:
+            losses.append(Loss(None, f"its id was damaged too: one of {sorted(names)}", noticed))
+    stated = findings.stated or 0
+    unnamed = stated - len(sound) - len(named)
     losses += [Loss(None, "its id was damaged as well", noticed)] * max(0, unnamed)
     return losses + _unknown_changes(findings, journal, noticed)
 

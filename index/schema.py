@@ -50,6 +50,10 @@ SETUP = (
     "PRAGMA trusted_schema = OFF",
     "PRAGMA cache_size = -16384",
 )
+
+#: What reading a damaged database can raise: Python's sqlite3 cannot even decode some of SQLite's messages,
+#: and a damaged length may ask for more memory than there is.
+UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError, MemoryError)
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 
 
@@ -182,8 +186,8 @@ def storage_errors(path: Path) -> Iterator[None]:
     """Turn what the disk causes into `StorageError`, and what a damaged file causes into `DamagedLog`."""
     try:
         yield
-    except (sqlite3.DatabaseError, OSError) as error:
-        if isinstance(error, sqlite3.ProgrammingError):
+    except (*UNREADABLE, OSError) as error:
+        if isinstance(error, sqlite3.ProgrammingError | MemoryError):
             raise
         if is_damage(error):
             raise DamagedLog(f"The document log {path} is damaged ({error}).") from error
@@ -192,7 +196,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 def is_damage(error: Exception) -> bool:
     """Whether an error says that a database's content is not what was written."""
-    if isinstance(error, sqlite3.DataError | sqlite3.IntegrityError):
-        return True  # a length beyond all bounds; or rows that break a rule which every write has kept
+    if isinstance(error, sqlite3.DataError | sqlite3.IntegrityError | UnicodeDecodeError):
+        return True  # a length beyond all bounds; rows that break a rule which every write has kept; no text
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and (code & 0xFF in _DAMAGE or code == sqlite3.SQLITE_IOERR_SHORT_READ)

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from index.records import DIGEST_MODULUS, is_sound, is_sound_blob, named
+from index.schema import UNREADABLE
 
 _MOST = 1000  # findings of one kind; a log in which more is wrong is wrong as a whole
 
@@ -26,10 +27,11 @@ def damage_in(connection: sqlite3.Connection, dimensions: int, *, thorough: bool
             yield from _blobs(connection, "vectors", "vector", 4 * dimensions)
             yield from _blobs(connection, "images", "data", None)
             yield from _belonging(connection)
-    except sqlite3.DatabaseError as error:
+    except UNREADABLE as error:
         yield f"SQLite cannot read it ({error})"
     finally:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def _totals(connection: sqlite3.Connection) -> Iterator[str]:
