@@ -108,11 +108,15 @@ class Rebuilds:
         return rebuild
 
     def close(self) -> None:
-        """Stop every rebuild."""
+        """Stop every rebuild; the engine is closed for that, because they may wait for it for long."""
         with self._changed:
-            running = list(self._rebuilds)
-        for name in running:
-            self.stop(name)
+            rebuilds = list(self._rebuilds.values())
+        for rebuild in rebuilds:
+            rebuild.stopping.set()
+        self._embedder.close()
+        for rebuild in rebuilds:
+            if rebuild.thread is not None:
+                rebuild.thread.join()
 
     def check_writable(self, name: str) -> None:
         """Raise a `Problem` (409) for a collection that is being rebuilt, and for a staged one."""

@@ -83,9 +83,11 @@ class Services:
     opened_at: int  # Unix seconds
 
     def close(self) -> None:
-        """Stop the rebuilds, then close the backend."""
-        self.rebuilds.close()
-        self.backend.close()
+        """Stop the engine and the rebuilds, which write to the store, then close the store."""
+        try:
+            self.rebuilds.close()
+        finally:
+            self.backend.close()
 
 
 class Runtime:

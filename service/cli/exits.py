@@ -18,7 +18,15 @@ class Exit(IntEnum):
     UNAUTHORISED = 4
 
 
+class CommandFailed(typer.Exit):
+    """The end of a command that told why; `message` is what it told."""
+
+    def __init__(self, message: str, code: Exit) -> None:
+        super().__init__(int(code))
+        self.message = message
+
+
 def fail(message: str, code: Exit = Exit.FAILED) -> NoReturn:
     """Say what went wrong and how to mend it, and end."""
     typer.echo(f"solomon: {message}", err=True)
-    raise typer.Exit(int(code))
+    raise CommandFailed(message, code)

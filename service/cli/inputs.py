@@ -6,8 +6,6 @@ import base64
 import mimetypes
 from pathlib import Path
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif"})
-
 
 def image_reference(path: Path) -> str:
     """An image file as a data URI. Raises OSError if it cannot be read."""

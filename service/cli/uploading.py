@@ -101,13 +101,15 @@ def _batches(
     corpus: Iterable[Entry | Failure], limits: Limits, report: Callable[[Outcome], None]
 ) -> Iterator[list[Entry]]:
     """Batches within the limits; what is no document, or is one again, is reported here."""
-    seen = _Seen()
+    seen = Seen()
     batch: list[Entry] = []
     size = 0
     for entry in corpus:
-        again = None if isinstance(entry, Failure) else seen.check(entry)
-        if isinstance(entry, Failure) or again is not None:
-            report(again or Outcome(failures=[entry] if isinstance(entry, Failure) else []))
+        if isinstance(entry, Failure):
+            report(Outcome(failures=[entry]))
+            continue
+        if not seen.is_new(entry.id):
+            report(_again(entry))
             continue
         if batch and (len(batch) == limits.documents or size + entry.size > limits.bytes):
             yield batch
@@ -118,26 +120,30 @@ def _batches(
         yield batch
 
 
-class _Seen:
+def _again(entry: Entry) -> Outcome:
+    """What becomes of a document whose id came before.
+
+    An id that follows from path or content stands for the same document; one that the corpus itself gives
+    twice would make the result depend on which is written last.
+    """
+    if not entry.own_id:
+        return Outcome(unchanged=1)
+    reason = f"id: {entry.id!r} was used before in this run; give each document its own id."
+    return Outcome(failures=[Failure(entry.source, reason)])
+
+
+class Seen:
     """The ids of a run, as 64-bit digests: about 60 bytes a document."""
 
     def __init__(self) -> None:
         self._digests: set[int] = set()
 
-    def check(self, entry: Entry) -> Outcome | None:
-        """None for an id that is new; else what becomes of the document.
-
-        An id that follows from path or content stands for the same document; one that the corpus itself
-        gives twice would make the result depend on which is written last.
-        """
-        digest = int.from_bytes(blake2b(entry.id.encode(), digest_size=8).digest())
-        if digest not in self._digests:
-            self._digests.add(digest)
-            return None
-        if not entry.own_id:
-            return Outcome(unchanged=1)
-        reason = f"id: {entry.id!r} was used before in this run; give each document its own id."
-        return Outcome(failures=[Failure(entry.source, reason)])
+    def is_new(self, document_id: str) -> bool:
+        """Whether the id comes for the first time."""
+        digest = int.from_bytes(blake2b(document_id.encode(), digest_size=8).digest())
+        known = digest in self._digests
+        self._digests.add(digest)
+        return not known
 
 
 class _Sender:

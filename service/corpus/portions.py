@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from service.cli.inputs import IMAGE_SUFFIXES
-
+IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif"})
 LINES = frozenset({".jsonl", ".ndjson"})
 TABLES = {".csv": ",", ".tsv": "\t"}
 PARQUET = ".parquet"
@@ -103,7 +102,7 @@ def tracked_rows(lines: Iterable[str], delimiter: str) -> Iterator[list[str] | c
 
 def _images_in(base: Path, folder: Path) -> Iterator[Path]:
     for file in sorted((base / folder).rglob("*")):
-        if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file():
+        if file.suffix.lower() in IMAGES and file.is_file():
             yield folder / file.relative_to(base / folder)
 
 
