@@ -145,5 +145,5 @@ def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
 
 
 def _log_server_fault(problem: Problem, error: Exception) -> None:
-    if problem.kind.status in (500, 507):
+    if problem.kind.status in (500, 507) or problem.kind is problems.STORE_UNREACHABLE:
         _log.error("refused by a fault of the server", kind=problem.kind.slug, error=repr(error))

@@ -9,6 +9,7 @@ from index.types import (
     InvalidInput,
     StorageError,
     StoreError,
+    StoreUnreachable,
     UnknownCollection,
     UnknownDocument,
 )
@@ -78,6 +79,8 @@ def store_problem(error: StoreError) -> Problem:
     if isinstance(error, InvalidInput):
         message = str(error).removeprefix(f"{error.field} ")  # the problem names the field by itself
         return field_problem(problems.INVALID_INPUT, error.field, message)
+    if isinstance(error, StoreUnreachable):
+        return Problem(problems.STORE_UNREACHABLE, _sentence(error), headers=retry_after(5))
     if isinstance(error, StorageError):
         return Problem(problems.STORAGE, f"{_sentence(error)} Nothing of this call was kept.")
     return Problem(problems.INTERNAL, "The index failed. The log names the cause under this request's id.")

@@ -43,6 +43,7 @@ TOO_LONG = ProblemType("too-long", 422, "A text is too long")
 QUEUE_FULL = ProblemType("queue-full", 429, "The server is busy")
 INTERNAL = ProblemType("internal", 500, "The server failed")
 NOT_READY = ProblemType("not-ready", 503, "The server is not ready")
+STORE_UNREACHABLE = ProblemType("store-unreachable", 503, "The store does not answer")
 DEADLINE = ProblemType("deadline-exceeded", 504, "The answer was not ready in time")
 STORAGE = ProblemType("storage-refused", 507, "The disk refused the write")
 

@@ -11,9 +11,11 @@ from platformdirs import user_data_path
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from index.opening import check_milvus, is_milvus
 from service.schemas.items import MAX_ITEMS
 
 DEFAULT_CHECKPOINT = "solomon-mini"
+FAISS = "faiss"
 
 
 def default_checkpoint() -> Path:
@@ -43,6 +45,14 @@ def _split_commas(value: Any) -> Any:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
+
+
+def _check_store(value: str) -> str:
+    if value == FAISS:
+        return value
+    if not is_milvus(value):
+        raise ValueError(f"{value!r} is neither {FAISS!r}, nor a URI of Milvus, nor a path ending in .db")
+    return check_milvus(value)
 
 
 def _lower_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
@@ -78,6 +88,20 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(
         default_factory=default_data_dir, description="Folder of the collections; one server at a time."
+    )
+    store: Annotated[str, AfterValidator(_check_store)] = Field(
+        FAISS,
+        description="Where collections live: 'faiss', on this machine in the data directory; the URI of a "
+        "Milvus, such as http://milvus:19530/database; or a Milvus Lite database, a path ending in .db.",
+    )
+    milvus_token: SecretStr | None = Field(None, description="Milvus's token, or its user:password.")
+    milvus_index: Literal["auto", "flat", "hnsw", "ivf_sq8", "diskann"] = Field(
+        "auto", description="Kind of index of the collections that are made in Milvus."
+    )
+    milvus_consistency: Literal["Strong", "Session", "Bounded", "Eventually"] = Field(
+        "Strong",
+        description="What a search in Milvus sees: every acknowledged write, this server's own, those older "
+        "than some seconds, or what happens to be there.",
     )
     checkpoint: Path = Field(
         default_factory=default_checkpoint, description="Folder of a Solomon checkpoint (holds solomon.json)."

@@ -21,7 +21,7 @@ from model.types import Embedder, EmbedOptions, EngineObserver, InputType, Item
 from service.bulk_embedding import DOCUMENT_PRIORITY
 from service.images import media_type
 from service.runtime import Backend, Opening
-from service.settings import Settings
+from service.settings import FAISS, Settings
 from service.vector_space import vector_space
 
 if TYPE_CHECKING:
@@ -62,7 +62,20 @@ def _say(message: str) -> None:
 
 
 def open_store(settings: Settings) -> VectorStore:
-    """Open the data directory. Raises `DataDirectoryLocked` or `StorageError`."""
+    """Open the data directory, or connect to Milvus.
+
+    Raises `DataDirectoryLocked`, `StorageError`, and `StoreUnreachable` where Milvus does not answer.
+    """
+    if settings.store != FAISS:
+        from index.opening import open_milvus
+
+        token = settings.milvus_token.get_secret_value() if settings.milvus_token is not None else None
+        return open_milvus(
+            settings.store,
+            token,
+            index_kind=settings.milvus_index,
+            consistency=settings.milvus_consistency,
+        )
     from index.store import FaissStore
 
     return FaissStore(settings.data_dir)
@@ -87,7 +100,9 @@ class BackendOpener:
             raise
         backend = Backend(embedder, store)
         try:
-            marker = self._settings.data_dir / DEMO_MARKER if self._settings.demo else None
+            # Replicas that share a Milvus would all index the corpus; and its marker is a local file.
+            wanted = self._settings.demo and self._settings.store == FAISS
+            marker = self._settings.data_dir / DEMO_MARKER if wanted else None
             prepare_default_collection(backend, opening, demo_marker=marker, console=self._console)
         except BaseException:
             backend.close()

@@ -35,8 +35,12 @@ class MilvusCollection:
         self._parts = Parts(connection, parts_name(data_name))
 
     def count(self) -> int:
-        """How many documents there are."""
-        return int(self._query(["count(*)"], filter="")[0]["count(*)"])
+        """How many documents there are, as consistently as searches are: each begins with asking for this."""
+        return int(
+            self._connection.call(
+                "query", self.data_name, output_fields=["count(*)"], consistency_level=self._consistency
+            )[0]["count(*)"]
+        )
 
     def upsert(self, documents: Sequence[NewDocument]) -> None:
         """Write documents; of several with one id the last is kept. See `MilvusStore`."""

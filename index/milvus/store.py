@@ -69,7 +69,8 @@ class MilvusStore:
         `index_kind` is that of collections made from now on. `consistency` is that of searches: "Strong"
         sees every write that was acknowledged before, at the price of waiting for Milvus's clock to pass
         (up to its time tick of 200 ms by default); "Session" sees this client's own writes, "Bounded" is
-        behind by seconds at most, "Eventually" does not wait. Everything but searching reads strongly.
+        behind by seconds at most, "Eventually" does not wait. Counts follow it as well; all other reads are
+        strong.
 
         Raises `StoreUnreachable`, `DataDirectoryLocked` and `StorageError`.
         """
