@@ -28,7 +28,7 @@ from index.checkpoint import Checkpointer
 from index.files import sync_directory
 from index.journal import ChangeJournal, Journal, read_journal
 from index.log_snapshot import LogSnapshot
-from index.records import Record, is_sound, is_sound_blob, named, read_records
+from index.records import Record, is_sound, is_sound_blob, named, read_records, read_records_of
 from index.schema import (
     FORMAT,
     PAGE_SIZE,
@@ -109,7 +109,7 @@ class DocumentLog:
                 journal = read_journal(path.with_name(JOURNAL_FILE))
                 self._check_whole(journal)
                 self._take_up(journal)
-                self.lost = len(self.losses())
+                self.lost = sum(loss.documents for loss in self.losses())
             except BaseException:
                 self._close_connections()
                 raise
@@ -151,7 +151,7 @@ class DocumentLog:
             if before_commit is not None:
                 before_commit(last, rows, removed.rows)
         if self.lost:
-            self.lost = len(self.losses())
+            self.lost = sum(loss.documents for loss in self.losses())
         self._journal.wrote(ids, last)
         self._checkpointer.run_if_due()
         return rows
@@ -256,12 +256,22 @@ class DocumentLog:
         with self._reading() as connection:
             return list(read_records(connection, self._path, self.settings.dimensions, row, _RECORDS))
 
+    def records_of(self, ids: Sequence[str]) -> Sequence[Record]:
+        """Those of the documents that there are, with their vectors and images."""
+        with self._reading() as connection:
+            return [
+                record
+                for chunk in chunks(list(dict.fromkeys(ids)))
+                for record in read_records_of(connection, self._path, self.settings.dimensions, chunk)
+            ]
+
     def losses(self) -> Sequence[Loss]:
         """The documents that damage has cost this collection, and that were not written again since."""
         with self._reading() as connection:
+            found = connection.execute("SELECT id, reason, noticed, documents FROM losses ORDER BY rowid")
             return [
-                Loss(None if name is None else name.decode(errors="replace"), why.decode(), noticed.decode())
-                for name, why, noticed in connection.execute("SELECT * FROM losses ORDER BY rowid")
+                Loss(name and name.decode(errors="replace"), reason.decode(), noticed.decode(), documents)
+                for name, reason, noticed, documents in found
             ]
 
     def verify(self) -> Sequence[str]:

@@ -108,10 +108,23 @@ def read_records(
     """
     query = f"{_WITH_CHECKSUMS} WHERE d.row > ? ORDER BY d.row LIMIT ?"
     for found in connection.execute(query, (after, limit)):
-        record = record_of(found, dimensions)
-        if record is None:
-            raise DamagedLog(f"The document log {path} is damaged: {named(found[0], found[1])}.")
-        yield record
+        yield _sound_record(found, path, dimensions)
+
+
+def read_records_of(
+    connection: sqlite3.Connection, path: Path, dimensions: int, ids: Sequence[str]
+) -> Iterator[Record]:
+    """The documents with these ids, which are few enough for one statement. Raises `DamagedLog`."""
+    query = f"{_WITH_CHECKSUMS} WHERE id IN ({','.join('?' * len(ids))})"
+    for found in connection.execute(query, ids):
+        yield _sound_record(found, path, dimensions)
+
+
+def _sound_record(found: Sequence[Any], path: Path, dimensions: int) -> Record:
+    record = record_of(found, dimensions)
+    if record is None:
+        raise DamagedLog(f"The document log {path} is damaged: {named(found[0], found[1])}.")
+    return record
 
 
 def read_record(

@@ -60,15 +60,20 @@ class CollectionInfo:
     index_kind: str
     model: str
     lost: int = 0  # documents that damage has cost it, and that were not written again since
+    recall: float = 1.0  # recall@10 against exact search, as last measured; 1 where search is exact
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A document lost to damage: its id where it could be read, why, and when that was noticed (ISO 8601)."""
+    """What damage has cost a collection, and when that was noticed (ISO 8601).
+
+    One document by its id, or `documents` of them (at most so many) whose ids were lost as well.
+    """
 
     id: str | None
     reason: str
     noticed: str
+    documents: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +172,9 @@ class VectorStore(Protocol):
         A document that is written or deleted meanwhile may be among them or not. Raises
         `UnknownCollection`.
         """
+
+    def fetch(self, name: str, ids: Sequence[str]) -> Sequence[NewDocument]:
+        """Those of the documents that the collection holds, with vectors and images, in no certain order."""
 
     def replace(self, name: str, replacement: str) -> None:
         """Give the collection `replacement` the name of another, which is dropped, in one atomic step.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -105,13 +106,24 @@ class MilvusCollection:
         """Every document with its vector and image, in batches."""
         batch = rows_at_a_time(self.settings.dimensions)
         for rows in self._connection.walk(self.data_name, "", FIELDS, batch):
-            exported = []
-            for row in rows:
-                try:
-                    exported.append(self._exported(stored_row(row)))
-                except UnknownDocument:
-                    continue  # deleted since the walk began
-            yield exported
+            yield self._all_exported(rows)
+
+    def fetch(self, ids: Sequence[str]) -> Sequence[NewDocument]:
+        """Those of the documents that there are, with vectors and images."""
+        keys = list(dict.fromkeys(key_of(document_id) for document_id in ids))
+        at_a_time = rows_at_a_time(self.settings.dimensions)
+        return [
+            exported
+            for start in range(0, len(keys), at_a_time)
+            for exported in self._all_exported(self._by_key(keys[start : start + at_a_time], FIELDS))
+        ]
+
+    def _all_exported(self, rows: Sequence[Mapping[str, Any]]) -> list[NewDocument]:
+        exported = []
+        for row in rows:
+            with suppress(UnknownDocument):  # deleted since the row was read
+                exported.append(self._exported(stored_row(row)))
+        return exported
 
     def _exported(self, row: StoredRow) -> NewDocument:
         def read() -> NewDocument:

@@ -155,6 +155,10 @@ class MilvusStore:
         """Every document with its vector and image, in batches. Raises `UnknownCollection`."""
         return self._collection(name).export()
 
+    def fetch(self, name: str, ids: Sequence[str]) -> Sequence[NewDocument]:
+        """Those of the documents that the collection holds, with vectors and images. See `VectorStore`."""
+        return self._on(name, lambda collection: collection.fetch(ids))
+
     def search(
         self, name: str, vector: Vectors, k: int, filter: Mapping[str, Any] | None = None
     ) -> Sequence[Hit]:

@@ -184,6 +184,10 @@ def test_everything_can_be_walked(store: VectorStore) -> None:
         assert (found.text, found.image, found.metadata) == (wanted.text, wanted.image, wanted.metadata)
         np.testing.assert_allclose(found.vector, wanted.vector, atol=1e-6)
     assert [exported.id for batch in store.export("things") for exported in batch] == [d.id for d in walked]
+    fetched = {found.id: found for found in store.fetch("things", ["d3", "d7", "d8", "d3", "none"])}
+    assert set(fetched) == {"d3", "d8"}
+    assert fetched["d3"].image == PNG
+    np.testing.assert_array_equal(fetched["d8"].vector, by_id["d8"].vector)
     with pytest.raises(UnknownCollection):
         list(store.export("nothing"))
 
