@@ -76,8 +76,8 @@ class LogBuilder:
         """Complete the log as of change number `sequence`; it is on disk when this returns."""
         with storage_errors(self._path):
             self._connection.executemany(
-                "INSERT INTO losses VALUES (?, ?, ?)",
-                ((loss.id, loss.reason, loss.noticed) for loss in losses),
+                "INSERT INTO losses VALUES (?, ?, ?, ?)",
+                ((loss.id, loss.reason, loss.noticed, loss.documents) for loss in losses),
             )
             self._connection.execute(
                 "UPDATE collection SET sequence = ?, documents = ?, digest = ?",

@@ -45,14 +45,16 @@ def salvage_collection(folders: Folders, name: str, damage: DamagedLog) -> None:
     for leftover in set(staged.iterdir()) - {staged / LOG_FILE}:
         leftover.unlink()
     folders.replace(staged, name, keep_old=True)
-    ids = [loss.id for loss in losses if loss.id is not None]
+    lost = sum(loss.documents for loss in losses)
+    names = [loss.id or f"{loss.documents} without a name ({loss.reason})" for loss in losses]
+    more = f" and {len(names) - _NAMED_IN_LOG} more" if len(names) > _NAMED_IN_LOG else ""
     _logger.error(
-        "collection %s: %d documents recovered, %d lost to damage: %s%s; `solomon index verify` lists them",
+        "collection %s: %d documents recovered, %d lost to damage%s%s; `solomon index verify` lists them",
         name,
         kept,
-        len(losses),
-        ", ".join(ids[:_NAMED_IN_LOG]) or "none of them can be named" if losses else "none",
-        f" and {len(losses) - _NAMED_IN_LOG} more" if len(ids) > _NAMED_IN_LOG else "",
+        lost,
+        ": " + ", ".join(names[:_NAMED_IN_LOG]) if names else "",
+        more,
     )
 
 

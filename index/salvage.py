@@ -21,12 +21,11 @@ from index.building import LogBuilder, open_source
 from index.journal import Journal, read_journal
 from index.records import Record, read_record
 from index.schema import (
-    FORMAT,
     ID_INDEX,
     PAGE_SIZE,
+    SCHEMA,
     UNREADABLE,
     LogSettings,
-    read_format,
     read_settings,
     storage_errors,
 )
@@ -43,6 +42,7 @@ class _Findings:
 
     kept: dict[str, int] = field(default_factory=dict)  # row keys of sound documents, by id
     unsound: dict[int, set[str]] = field(default_factory=dict)  # what ids the others may have had, by row key
+    whole: bool = True  # whether every table could be walked from end to end
     stated: int | None = None  # how many documents the log counted
     sequence: int = 0
 
@@ -83,13 +83,15 @@ def _open(path: Path, repaired: Path) -> sqlite3.Connection:
     # all of them are made by the same statements.
     with storage_errors(path), LogBuilder(repaired, LogSettings.new(1, "")) as builder:
         builder.finish(0)
-    pages = path.stat().st_size // PAGE_SIZE
+    first_pages = repaired.stat().st_size // PAGE_SIZE  # what the schema speaks of must lie within the file
+    pages = max(path.stat().st_size // PAGE_SIZE, first_pages)
     page = bytearray(repaired.read_bytes()[:PAGE_SIZE])
     page[28:32] = pages.to_bytes(4, "big")  # how many pages the file has
     shutil.copyfile(path, repaired)
     with suppress(OSError):
         shutil.copyfile(_wal(path), _wal(repaired))
     with open(repaired, "r+b") as file:
+        file.truncate(pages * PAGE_SIZE)
         file.write(page)
     try:
         return _readable(repaired)
@@ -100,11 +102,12 @@ def _open(path: Path, repaired: Path) -> sqlite3.Connection:
 
 
 def _readable(path: Path) -> sqlite3.Connection:
+    """Open a log whose schema can be read, whatever else of it cannot."""
     source = open_source(path)
     try:
-        source.execute("SELECT row FROM documents LIMIT 1").fetchone()
-        if read_format(source, path) != FORMAT:
-            raise DamagedLog(f"The document log {path} is damaged, and has a format without checksums.")
+        found = {sql for (sql,) in source.execute("SELECT sql FROM sqlite_master WHERE type = 'table'")}
+        if found != {statement.encode() for statement in SCHEMA}:
+            raise DamagedLog(f"The document log {path} has tables without checksums, or none.")
     except BaseException:
         source.close()
         raise
@@ -135,8 +138,8 @@ def _read_totals(source: sqlite3.Connection, findings: _Findings) -> None:
 
 def _sound_records(source: sqlite3.Connection, findings: _Findings, dimensions: int) -> Iterator[Record]:
     """Every sound document, by row key; on the way, what the log names the others."""
-    indexed = _ids_by_index(source)
-    for row in sorted(indexed.keys() | _row_keys(source, findings.sequence)):
+    indexed = _ids_by_index(source, findings)
+    for row in sorted(indexed.keys() | _row_keys(source, findings)):
         try:
             record = read_record(source, row, dimensions, indexed.get(row))
         except UNREADABLE:
@@ -152,16 +155,17 @@ def _sound_records(source: sqlite3.Connection, findings: _Findings, dimensions: 
             names.add(document_id.decode(errors="replace"))
 
 
-def _ids_by_index(source: sqlite3.Connection) -> dict[int, bytes]:
+def _ids_by_index(source: sqlite3.Connection, findings: _Findings) -> dict[int, bytes]:
     """What the index over the ids says, which is a second copy of them: ids by row key."""
     query = f"SELECT row, id FROM documents INDEXED BY {ID_INDEX} ORDER BY id"
     entries, whole = _read(source, query)
     if not whole:
+        findings.whole = False
         entries += _read(source, f"{query} DESC")[0]
     return {row: document_id for row, document_id in entries if isinstance(document_id, bytes)}
 
 
-def _row_keys(source: sqlite3.Connection, sequence: int) -> set[int]:
+def _row_keys(source: sqlite3.Connection, findings: _Findings) -> set[int]:
     """Every row key in any table, and all between where a table cannot be walked from either end."""
     keys: set[int] = set()
     for table in ("documents", "vectors"):
@@ -170,10 +174,11 @@ def _row_keys(source: sqlite3.Connection, sequence: int) -> set[int]:
         ascending = [row for (row,) in entries]
         keys.update(ascending)
         if not whole:
+            findings.whole = False
             descending = [row for (row,) in _read(source, f"{query} DESC")[0]]
             keys.update(descending)
             first = max(ascending, default=0) + 1
-            last = min(descending, default=sequence + 1)
+            last = min(descending, default=findings.sequence + 1)
             keys.update(range(first, min(last, first + _LONGEST_GAP)))
     return keys
 
@@ -204,17 +209,17 @@ def _settle(findings: _Findings, journal: Journal | None, builder: LogBuilder) -
     losses = [Loss(name, "what the disk held of it was damaged", noticed) for name in sorted(lost)]
     for names in named:
         if len(names) > 1:
-            losses.append(Loss(None, f"its id was damaged too: one of {sorted(names)}", noticed))
-    stated = findings.stated or 0
-    unnamed = stated - len(sound) - len(named)
-    losses += [Loss(None, "its id was damaged as well", noticed)] * max(0, unnamed)
+            losses.append(Loss(None, f"its id was damaged too, and is one of {sorted(names)}", noticed))
+    nameless = len(findings.unsound) - len(named)
+    if not findings.whole and findings.stated is not None:
+        nameless = min(nameless, findings.stated - len(sound) - len(named))
+    if nameless > 0:
+        losses.append(Loss(None, "what the disk held of them was damaged, ids included", noticed, nameless))
     return losses + _unknown_changes(findings, journal, noticed)
 
 
 def _unknown_changes(findings: _Findings, journal: Journal | None, noticed: str) -> list[Loss]:
     """A loss that stands for the changes of which the journal has the number alone, if there are any."""
-    if findings.stated is None:
-        return [Loss(None, "how many more documents there were cannot be read", noticed)]
     if journal is None:
         return []
     known = sum(
@@ -224,7 +229,8 @@ def _unknown_changes(findings: _Findings, journal: Journal | None, noticed: str)
     missing = journal.sequence - findings.sequence - known
     if missing <= 0:
         return []
-    return [Loss(None, f"the last {missing} changes before the journal began are missing", noticed)]
+    reason = f"of the changes up to {journal.base}, the last {missing} or more are missing"
+    return [Loss(None, reason, noticed, missing)]
 
 
 def _latest(journal: Journal | None) -> Latest:

@@ -36,7 +36,9 @@ SCHEMA = (
     ) STRICT""",
     "CREATE TABLE vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL, checksum INTEGER NOT NULL) STRICT",
     "CREATE TABLE images (row INTEGER PRIMARY KEY, data BLOB NOT NULL, checksum INTEGER NOT NULL) STRICT",
-    "CREATE TABLE losses (id TEXT, reason TEXT NOT NULL, noticed TEXT NOT NULL) STRICT",
+    """CREATE TABLE losses (
+        id TEXT, reason TEXT NOT NULL, noticed TEXT NOT NULL, documents INTEGER NOT NULL
+    ) STRICT""",
 )
 ID_INDEX = "sqlite_autoindex_documents_1"  # SQLite's name for the index behind `id TEXT UNIQUE`
 

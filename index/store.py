@@ -26,6 +26,7 @@ from index.folders import Folders
 from index.locks import DirectoryLock
 from index.log import DocumentLog
 from index.recovery import open_collection, salvage_collection
+from index.settings import IndexSettings
 from index.types import (
     CollectionExists,
     CollectionInfo,
@@ -53,13 +54,17 @@ _logger = logging.getLogger(__name__)
 class FaissStore:
     """A `VectorStore` in a directory that it holds for itself until `close`."""
 
-    def __init__(self, data_dir: Path, snapshot_every: int = SNAPSHOT_EVERY) -> None:
+    def __init__(
+        self, data_dir: Path, snapshot_every: int = SNAPSHOT_EVERY, index: IndexSettings | None = None
+    ) -> None:
         """Open a data directory, made if missing, and every collection in it.
 
-        `snapshot_every` is the least number of changes to a collection between two snapshots of its view.
+        `snapshot_every` is the least number of changes to a collection between two snapshots of its view;
+        `index` says how a collection's index is chosen.
         Raises `DataDirectoryLocked` if another process has it open, `StorageError` if it cannot be used.
         """
         self._snapshot_every = snapshot_every
+        self._index = index or IndexSettings()
         self._changing = threading.Lock()  # held while the set of collections changes
         self._open: dict[str, Collection] = {}
         self._unusable: dict[str, StorageError] = {}
@@ -155,6 +160,10 @@ class FaissStore:
         for batch in self._collection(name).records():
             yield [record.document() for record in batch]
 
+    def fetch(self, name: str, ids: Sequence[str]) -> Sequence[NewDocument]:
+        """Those of the documents that the collection holds, with vectors and images. See `VectorStore`."""
+        return [record.document() for record in self._on(name, lambda found: found.records_of(ids))]
+
     def replace(self, name: str, replacement: str) -> None:
         """Give the collection `replacement` the name of another, which is dropped. See `VectorStore`."""
         check_name(replacement)
@@ -198,7 +207,8 @@ class FaissStore:
         Reads and writes go on meanwhile. With `repair`, a damaged collection is salvaged at once; it would
         be at the next opening, or when a call meets the damage. Raises `UnknownCollection`.
         """
-        check_name(name)
+        if check_name(name) in self._unusable:
+            return Verification(name, 0, [str(self._unusable[name])], [])
         found = self._collection(name).verify()
         if found.damage and repair:
             self._mend(name, self._collection(name), DamagedLog("; ".join(found.damage[:3]) + "."))
@@ -264,7 +274,10 @@ class FaissStore:
             self._unusable[name] = error if isinstance(error, StorageError) else StorageError(str(error))
 
     def _opened(self, name: str) -> Collection:
-        return open_collection(self._folders, name, lambda folder: Collection(folder, self._snapshot_every))
+        return open_collection(self._folders, name, self._collection_in)
+
+    def _collection_in(self, folder: Path) -> Collection:
+        return Collection(folder, self._snapshot_every, self._index)
 
     def _check_usable(self, name: str) -> None:
         reason = self._unusable.get(name)
