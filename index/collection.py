@@ -1,26 +1,34 @@
 """One collection: its log, its view, and the order in which they change.
 
-A write is committed to the log first and then shown in the view; it returns after both. Writers queue
-for one lock and hold it through the disk's work. Searches share the view's lock and wait for no disk
-write: only the moment in which the view changes is a writer's alone.
+A write is committed to the log, with the view of it at hand, and then shown; it returns after both. Writers
+queue for one lock and hold it through the disk's work. A search takes a read of the log and the view of
+the same change, and holds no lock that a writer waits for or holds: it never waits for a write. What keeps
+the view in shape goes on in the background (`index.upkeep`).
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from index.ann_training import Stopped
 from index.backup import write_backup
-from index.filters import Filter, parse_filter
-from index.locks import ReadWriteLock
-from index.log import DocumentLog
+from index.columns import Columns
+from index.filters import parse_filter
+from index.locks import CallsUnderWay
+from index.log import BeforeCommit, DocumentLog
+from index.log_snapshot import LogSnapshot
+from index.publication import Publication
 from index.records import Record
-from index.snapshot import Snapshot, UnusableSnapshot, read_snapshot, write_snapshot
+from index.settings import IndexSettings
+from index.snapshot import UnusableSnapshot
 from index.types import (
     CollectionInfo,
     Document,
@@ -28,15 +36,21 @@ from index.types import (
     Image,
     NewDocument,
     UnknownCollection,
-    UnknownDocument,
     Vectors,
     Verification,
 )
+from index.upkeep import Snapshots, Upkeep
 from index.validation import check_documents, check_k, unit_vector
-from index.view import FLAT, Neighbour, View
+from index.view import View
+from index.view_loading import restored_view, view_of_log
 
 LOG_FILE = "documents.sqlite3"
 SNAPSHOT_FILE = "view.snapshot"
+
+# Between a commit and its view there is nothing that takes time, so a search that finds neither view is
+# through after a try or two; if not, the last write was cut short, and the writers' lock mends the view.
+_TRIES = 50
+_TRY_AGAIN_AFTER = 0.001  # seconds
 
 _logger = logging.getLogger(__name__)
 
@@ -44,37 +58,45 @@ _logger = logging.getLogger(__name__)
 class Collection:
     """An open collection; thread-safe. After `close` every call raises `UnknownCollection`."""
 
-    def __init__(self, folder: Path, snapshot_every: int) -> None:
+    def __init__(self, folder: Path, snapshot_every: int, index: IndexSettings | None = None) -> None:
         """Open the collection in a folder and bring its view up to date.
 
         A snapshot is written after `snapshot_every` changes, or a quarter of the collection if that is more.
         """
         self.name = folder.name
-        self._snapshot_path = folder / SNAPSHOT_FILE
-        self._snapshot_every = snapshot_every
         self._log = DocumentLog(folder / LOG_FILE)
+        settings = self._log.settings
+        self._calls = CallsUnderWay()
         self._writing = threading.Lock()  # held through a whole write
-        self._showing = ReadWriteLock()  # guards the view; taken after `_writing` where both are
-        self._snapshotting: threading.Thread | None = None
-        self._closed = False
+        self._columns = Columns(settings.dimensions)
+        self._upkeep = Upkeep(
+            self.name,
+            self._log,
+            index or IndexSettings(),
+            Snapshots(folder / SNAPSHOT_FILE, settings.uuid, snapshot_every),
+            lambda: self._views.current,
+            self._switch,
+        )
         try:
-            self._view = self._load_view()
+            self._views = Publication(self._load_view(folder / SNAPSHOT_FILE, index or IndexSettings()))
         except BaseException:
             self._log.close()
             raise
+        self._upkeep.look()
 
     @property
     def info(self) -> CollectionInfo:
         """The collection as its users see it."""
-        with self._reading():
-            settings = self._log.settings
+        with self._open():
+            view, settings = self._views.current, self._log.settings
             return CollectionInfo(
                 self.name,
-                self._view.count,
+                view.count,
                 settings.dimensions,
-                self._view.kind,
+                view.kind,
                 settings.model,
                 lost=self._log.lost,
+                recall=view.recall,
             )
 
     def upsert(self, documents: Sequence[NewDocument]) -> None:
@@ -83,185 +105,153 @@ class Collection:
         last_of = {document.id: position for position, document in enumerate(documents)}
         if not last_of:
             return
-        kept = sorted(last_of.values())
-        documents = [documents[position] for position in kept]
-        encoded = [encoded[position] for position in kept]
-        vectors = vectors[kept]
-        metadata = [json.loads(text) for text in encoded]  # the view's own copy
+        if len(last_of) < len(documents):
+            kept = sorted(last_of.values())
+            documents = [documents[position] for position in kept]
+            encoded = [encoded[position] for position in kept]
+            vectors = vectors[kept]
         with self._changing():
-            rows = self._log.upsert(documents, encoded, vectors)
-            with self._showing.write():
-                self._view.put(rows, [document.id for document in documents], metadata, vectors)
+            self._log.upsert(documents, encoded, vectors, self._announcing(vectors))
 
     def delete(self, document_id: str) -> None:
         """Remove a document. Raises `UnknownDocument`."""
         with self._changing():
-            if document_id not in self._view:
-                raise UnknownDocument(f"No document has the id {document_id!r}.")
-            sequence = self._log.delete(document_id)
-            with self._showing.write():
-                self._view.remove(document_id, sequence)
+            self._log.delete(
+                document_id, self._announcing(np.empty((0, self._log.settings.dimensions), np.float32))
+            )
 
     def document(self, document_id: str) -> Document:
         """One document. Raises `UnknownDocument`."""
-        with self._reading():
+        with self._open():
             return self._log.document(document_id)
 
     def image(self, document_id: str) -> Image:
         """A document's image. Raises `UnknownDocument`."""
-        with self._reading():
+        with self._open():
             return self._log.image(document_id)
 
     def existing_ids(self, ids: Sequence[str]) -> set[str]:
         """Which of the ids the collection holds."""
-        with self._reading():
-            return {document_id for document_id in ids if document_id in self._view}
-
-    def search(self, vector: Vectors, k: int, filter: Mapping[str, Any] | None) -> Sequence[Hit]:
-        """The k nearest documents that pass the filter. See `VectorStore.search`."""
-        query = unit_vector(vector, self._log.settings.dimensions)
-        k = check_k(k)
-        condition = None if filter is None else parse_filter(filter)
-        with self._reading():
-            hits = self._hits(query, k, condition)
-        if hits is None:
-            # A write that is not yet in the view removed a neighbour from the log; let it finish.
-            with self._changing():
-                hits = self._hits(query, k, condition)
-        return hits or []
+        with self._open(), self._log.snapshot() as now:
+            return set(now.rows_of(ids))
 
     def records(self) -> Iterator[Sequence[Record]]:
         """Every document with its vector and image, by row key, in batches that are each as of one moment."""
         row = 0
         while True:
-            with self._reading():
+            with self._open():
                 batch = self._log.records_after(row)
             if not batch:
                 return
             yield batch
             row = batch[-1].row
 
+    def records_of(self, ids: Sequence[str]) -> Sequence[Record]:
+        """Those of the documents that there are, with their vectors and images."""
+        with self._open():
+            return self._log.records_of(ids)
+
     def backup(self, target: Path) -> None:
         """Write all documents to a file, while reads and writes go on. See `index.backup`."""
-        self._check_open()
-        write_backup(self._log, self.name, target)
+        with self._open():
+            write_backup(self._log, self.name, target)
 
     def verify(self) -> Verification:
         """Read all that the disk holds and say what is damaged, while reads and writes go on."""
-        self._check_open()
-        return Verification(self.name, self._view.count, self._log.verify(), self._log.losses())
+        with self._open():
+            return Verification(self.name, self._views.current.count, self._log.verify(), self._log.losses())
+
+    def search(self, vector: Vectors, k: int, filter: Mapping[str, Any] | None) -> Sequence[Hit]:
+        """The k nearest documents that pass the filter. See `VectorStore.search`."""
+        query = unit_vector(vector, self._log.settings.dimensions)
+        k = check_k(k)
+        condition = None if filter is None else parse_filter(filter)
+        with self._open(), self._as_of_now() as (view, log):
+            passing = None if condition is None else self._columns.passing(condition, view, log)
+            neighbours = view.search(query, k, passing, log)
+            documents = log.documents(neighbours.rows)
+        self._upkeep.searched(query)
+        hits = [
+            Hit(documents[row], score) for row, score in zip(neighbours.rows, neighbours.scores, strict=True)
+        ]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.document.id))[:k]
+
+    def settled(self) -> CollectionInfo:
+        """Wait until the view's upkeep has nothing more to do, and return what the collection is then."""
+        self._upkeep.wait()
+        return self.info
 
     def close(self, snapshot: bool = True) -> None:
         """Wait for the calls under way, write a snapshot if the view has changed, and close the log."""
-        with self._writing:
-            if self._closed:
-                return
-            with self._showing.write():
-                self._closed = True
-        if self._snapshotting is not None:
-            self._snapshotting.join()
-        if snapshot and self._view.sequence == self._log.sequence() != self._snapshot_sequence:
-            self._write_snapshot(self._view.snapshot())
+        if not self._calls.close():
+            return
+        self._upkeep.stop()
+        if snapshot and self._views.settle(self._log.sequence()):
+            self._upkeep.save_if_worth_it()
         self._log.close()
 
-    def _hits(self, query: Vectors, k: int, condition: Filter | None) -> list[Hit] | None:
-        """Search the view and fetch its neighbours from the log; None if one of them is gone from there."""
-        neighbours: list[Neighbour] = self._view.search(query, k, condition)
-        documents = self._log.documents_by_row([neighbour.row for neighbour in neighbours])
-        if len(documents) < len(neighbours):
-            return None
-        return [Hit(documents[neighbour.row], neighbour.score) for neighbour in neighbours]
-
     @contextmanager
-    def _reading(self) -> Iterator[None]:
-        with self._showing.read():
-            self._check_open()
-            yield
+    def _as_of_now(self) -> Iterator[tuple[View, LogSnapshot]]:
+        """The log and the view of it, as of one change."""
+        for left in range(_TRIES, 0, -1):
+            with self._log.snapshot() as log:
+                view = self._views.at(log.sequence)
+                if view is not None:
+                    yield view, log
+                    return
+            time.sleep(0 if left > _TRIES // 2 else _TRY_AGAIN_AFTER)
+        with self._writing:
+            self._settle()
+            with self._log.snapshot() as log:
+                yield self._views.current, log
+
+    def _announcing(self, vectors: Vectors) -> BeforeCommit:
+        """Have the view of a change at hand before it can be read in the log."""
+
+        def announce(sequence: int, rows: Sequence[int], removed: Sequence[int]) -> None:
+            self._views.announce(self._views.current.changed(sequence, rows, vectors, removed))
+
+        return announce
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Hold off other writers, with a view that has followed the log so far."""
-        with self._writing:
-            self._check_open()
-            if self._view.sequence != self._log.sequence():
-                self._rebuild()  # the last write was cut short between the log and the view
+        """Hold off other writers, with a view that has followed the log so far, and show what is written."""
+        with self._writing, self._open():
+            self._settle()
             yield
-            self._snapshot_if_due()
+            self._views.show()
+        self._upkeep.look()
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise UnknownCollection(f"No collection has the name {self.name!r}.")
+    def _settle(self) -> None:
+        """Make the view of the log's latest change the current one; called with writers held off."""
+        if not self._views.settle(self._log.sequence()):
+            _logger.warning("the view of collection %s is behind its log and is made anew", self.name)
+            self._views.replace(view_of_log(self._log))
 
-    def _rebuild(self) -> None:
-        view = self._view_of_log(None)
-        with self._showing.write():
-            self._view = view
+    def _switch(self, change: Callable[[View], View]) -> None:
+        """Replace the newest view by what a function makes of it; for the upkeep."""
+        with self._writing, self._open(Stopped):
+            self._settle()
+            self._views.replace(change(self._views.current))
 
-    def _load_view(self) -> View:
-        """Return the log's view, by way of the snapshot if there is a usable one."""
-        self._snapshot_sequence = -1
+    def _load_view(self, snapshot: Path, index: IndexSettings) -> View:
+        """The log's view, by way of the snapshot if there is a usable one."""
         try:
-            snapshot = self._read_snapshot()
-            view = self._view_of_log(snapshot)
+            view, mark = restored_view(self._log, snapshot, index)
         except UnusableSnapshot as reason:
-            self._snapshot_path.unlink(missing_ok=True)
-            view = self._view_of_log(None)
+            snapshot.unlink(missing_ok=True)
+            view = view_of_log(self._log)
             if view.count:
                 _logger.warning(
                     "rebuilt the view of collection %s: no usable snapshot (%s)", self.name, reason
                 )
         else:
-            self._snapshot_sequence = snapshot.header.sequence
+            self._upkeep.restored(*mark)
         return view
 
-    def _read_snapshot(self) -> Snapshot:
-        snapshot = read_snapshot(self._snapshot_path)
-        settings = self._log.settings
-        header = snapshot.header
-        if (header.collection, header.dimensions, header.kind) != (settings.uuid, settings.dimensions, FLAT):
-            raise UnusableSnapshot("it is of another collection")
-        if header.sequence > self._log.sequence():
-            raise UnusableSnapshot("it is newer than the log, which must have been restored from a backup")
-        return snapshot
+    def _open(self, refusal: Callable[[], Exception] | None = None) -> AbstractContextManager[None]:
+        """Be counted among the calls under way; raises `UnknownCollection` after `close`."""
+        return self._calls.enter(refusal or self._unknown)
 
-    def _view_of_log(self, snapshot: Snapshot | None) -> View:
-        settings = self._log.settings
-        live = {found.row: (found.id, found.metadata) for found in self._log.live_rows()}
-        view = View(settings.uuid, settings.dimensions)
-        if snapshot is not None:
-            index = snapshot.load_index()
-            known = set(snapshot.rows.tolist())
-            if any(row <= snapshot.header.sequence and row not in known for row in live):
-                raise UnusableSnapshot("it lacks documents of its time")
-            view.restore(snapshot, index, live)
-        for rows, vectors in self._log.vectors_after(view.sequence):
-            found = [live[row] for row in rows]
-            view.put(rows, [document_id for document_id, _ in found], [data for _, data in found], vectors)
-        view.sequence = self._log.sequence()
-        return view
-
-    def _snapshot_if_due(self) -> None:
-        """Start a snapshot in the background; called with writers held off."""
-        changes = self._view.sequence - max(self._snapshot_sequence, 0)
-        if changes < max(self._snapshot_every, self._view.count // 4):
-            return
-        if self._snapshotting is not None and self._snapshotting.is_alive():
-            return
-        self._snapshotting = threading.Thread(
-            target=self._snapshot_in_background, name=f"snapshot-{self.name}", daemon=True
-        )
-        self._snapshotting.start()
-
-    def _snapshot_in_background(self) -> None:
-        with self._showing.read():
-            snapshot = self._view.snapshot()
-        self._write_snapshot(snapshot)
-
-    def _write_snapshot(self, snapshot: Snapshot) -> None:
-        """Write a snapshot; a disk that refuses costs only a slower start, so it is logged and no more."""
-        try:
-            write_snapshot(self._snapshot_path, snapshot)
-        except OSError as error:
-            _logger.warning("no snapshot of collection %s: %s", self.name, error)
-        else:
-            self._snapshot_sequence = snapshot.header.sequence
+    def _unknown(self) -> UnknownCollection:
+        return UnknownCollection(f"No collection has the name {self.name!r}.")

@@ -1,61 +1,49 @@
-"""Who may enter: readers beside one another, writers alone, and one process per data directory."""
+"""Who may enter: calls as long as a collection is open, and one process per data directory."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from index.types import DataDirectoryLocked, StorageError
 
 
-class ReadWriteLock:
-    """Many readers or one writer. A waiting writer goes before new readers, so it cannot starve.
+class CallsUnderWay:
+    """Counts the calls that use a resource, so that it is closed only when none does.
 
-    Not reentrant: a thread that reads must not ask to read or write again.
+    A call takes a lock to enter and to leave, and holds none in between.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._readers = 0
-        self._writers_waiting = 0
-        self._writing = False
+        self._count = 0
+        self._closed = False
 
     @contextmanager
-    def read(self) -> Iterator[None]:
-        """Hold the lock beside other readers."""
+    def enter(self, refusal: Callable[[], Exception]) -> Iterator[None]:
+        """Be counted; raises what `refusal` makes if the resource is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._writing and not self._writers_waiting)
-            self._readers += 1
+            if self._closed:
+                raise refusal()
+            self._count += 1
         try:
             yield
         finally:
             with self._changed:
-                self._readers -= 1
-                if not self._readers:
+                self._count -= 1
+                if not self._count:
                     self._changed.notify_all()
 
-    @contextmanager
-    def write(self) -> Iterator[None]:
-        """Hold the lock alone."""
+    def close(self) -> bool:
+        """Let nobody in any more and wait for those who are; False if that was done before."""
         with self._changed:
-            self._writers_waiting += 1
-            try:
-                self._changed.wait_for(lambda: not self._writing and not self._readers)
-                self._writing = True
-            finally:
-                self._writers_waiting -= 1
-                if not self._writing:
-                    self._changed.notify_all()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._writing = False
-                self._changed.notify_all()
+            first, self._closed = not self._closed, True
+            self._changed.wait_for(lambda: not self._count)
+        return first
 
 
 class DirectoryLock:

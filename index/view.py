@@ -1,198 +1,197 @@
-"""The searchable view of a collection, in memory: a FAISS index that only grows, and a mark on what is live.
+"""The searchable view of a collection, in memory, as of one change.
 
-FAISS numbers vectors by position. A deleted or replaced document keeps its position, marked dead, and a
-bitmap keeps FAISS from looking at it; the same bitmap carries metadata filters, so k results come back
-whenever k documents pass. When more positions are dead than live the index is made anew. This asks
-nothing of FAISS but adding and selecting, which every kind of index can do.
+A view never changes. Each change to the collection makes a new one that shares all large parts with the
+one before, and is published by replacing a reference. So searches need no lock: they go on with the view
+that they took, while writers append behind its end.
 
-Not thread-safe: the caller lets searches run together and changes run alone.
+Positions number the documents of a `Layout`: first those of the approximate segment, if there is one, then
+those of the exact vectors behind it, in the order of their row keys. A deleted or replaced document keeps its
+position and loses its bit in the bitmap of what is live. The bitmap is copied with each change: at a
+million documents that is 125 kB. Ids and metadata stay in the log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
-from index.filters import Filter
-from index.snapshot import FORMAT, Snapshot, SnapshotHeader
+from index.ann import AnnSegment
+from index.bits import Bits, Mask, Positions, clear_at, ones, pack, part, resized, set_at, unpack
+from index.flat import FlatVectors, Scores, exact_scores
+from index.log_snapshot import LogSnapshot
 from index.types import Vectors
 
 FLAT = "flat"
 
-# FAISS sums in float32, in an order that depends on the position. Scores closer than this are settled
-# by summing again in float64, so that equal vectors have equal scores and ties go by id.
-_SCORE_SLACK = 1e-5
-_MIN_DEAD = 1024  # compacting a smaller index is not worth the copy
+_READ_EXACTLY = 256  # so few documents of the segment are read from the log at once, whatever their codes say
 
-Mask = npt.NDArray[np.bool_]
-Positions = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.int64]
+
+
+class Layout:
+    """Which row is at which position, and where its vector is; appended to by one writer at a time.
+
+    `tail_rows` and `tail` go together: the vector at index i of the tail has position `segment size + i`.
+    """
+
+    def __init__(self, segment: AnnSegment | None, tail: FlatVectors, tail_rows: Rows) -> None:
+        """Begin with a segment and the exact vectors behind it."""
+        self.segment = segment
+        self.tail = tail
+        self.start = 0 if segment is None else len(segment.rows)
+        self._rows = tail_rows if segment is None else np.concatenate([segment.rows, tail_rows])
+
+    def rows(self, size: int) -> Rows:
+        """The row keys of the first `size` positions, ascending."""
+        return self._rows[:size]
+
+    def append(self, size: int, rows: Sequence[int], vectors: Vectors) -> int:
+        """Put documents behind position `size`; return the size with them.
+
+        What an abandoned change put there is overwritten: no view knows of it.
+        """
+        after = size + len(rows)
+        if after > len(self._rows):
+            room = np.zeros(max(after, len(self._rows) + len(self._rows) // 4, 1024), np.int64)
+            room[:size] = self._rows[:size]
+            self._rows = room
+        self._rows[size:after] = rows
+        self.tail.write(size - self.start, vectors)
+        return after
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
-    """A document's row key in the log and its cosine similarity with the query."""
+class Neighbours:
+    """Row keys and exact cosines, best first: the k nearest, and all that tie with the last of them."""
 
-    row: int
-    score: float
+    rows: Sequence[int]
+    scores: Sequence[float]
 
 
+@dataclass(frozen=True, slots=True)
 class View:
-    """Vectors, ids and metadata of a collection's live documents, as of change number `sequence`."""
+    """The live documents after change number `sequence`: `count` of the `size` positions of a layout."""
 
-    def __init__(self, collection: str, dimensions: int, kind: str = FLAT) -> None:
-        """Make an empty view of the collection with this uuid."""
-        self.sequence = 0
-        self.kind = kind
-        self._collection = collection
-        self._dimensions = dimensions
-        self._index = _new_index(kind, dimensions)
-        self._live: Mask = np.zeros(0, np.bool_)  # by position, with room to grow
-        self._rows: Positions = np.zeros(0, np.int64)
-        self._ids: list[str] = []
-        self._metadata: list[Mapping[str, Any]] = []
-        self._position_of: dict[str, int] = {}
+    sequence: int
+    layout: Layout
+    size: int
+    live: Bits
+    count: int
+
+    @classmethod
+    def empty(cls, dimensions: int) -> View:
+        """The view of a collection without documents."""
+        layout = Layout(None, FlatVectors(dimensions), np.zeros(0, np.int64))
+        return cls(0, layout, 0, np.zeros(0, np.uint8), 0)
+
+    @classmethod
+    def of(cls, layout: Layout, size: int, live_rows: Rows, sequence: int) -> View:
+        """The view of a layout in which the documents of `live_rows`, ascending, are live."""
+        rows = layout.rows(size)
+        known = live_rows[: np.searchsorted(live_rows, rows[-1], side="right")] if size else live_rows[:0]
+        positions = np.searchsorted(rows, known)
+        live = np.zeros((size + 7) // 8, np.uint8)
+        set_at(live, positions[rows[positions] == known])
+        return cls(sequence, layout, size, live, ones(live))
 
     @property
-    def count(self) -> int:
-        """How many documents are live."""
-        return len(self._position_of)
+    def kind(self) -> str:
+        """How neighbours are found: flat, ivf or hnsw."""
+        return FLAT if self.layout.segment is None else self.layout.segment.kind
 
-    def __contains__(self, document_id: str) -> bool:
-        return document_id in self._position_of
+    @property
+    def recall(self) -> float:
+        """Recall@10 as it was last measured; flat is exact."""
+        return 1.0 if self.layout.segment is None else self.layout.segment.recall
 
-    def put(
-        self,
-        rows: Sequence[int],
-        ids: Sequence[str],
-        metadata: Sequence[Mapping[str, Any]],
-        vectors: Vectors,
-    ) -> None:
-        """Add documents with unit vectors [N, D], row keys ascending, each replacing what has its id."""
-        start = len(self._ids)
-        self._index.add(np.ascontiguousarray(vectors, dtype=np.float32))
-        self._grow(start + len(ids))
-        self._rows[start : start + len(ids)] = rows
-        self._ids.extend(ids)
-        self._metadata.extend(metadata)
-        for position, document_id in enumerate(ids, start):
-            self._bury(document_id)
-            self._position_of[document_id] = position
-            self._live[position] = True
-        self.sequence = rows[-1]
-        self._compact_if_due()
+    @property
+    def dead(self) -> int:
+        """How many positions hold documents that are deleted or replaced."""
+        return self.size - self.count
 
-    def remove(self, document_id: str, sequence: int) -> None:
-        """Take out a document, by the change with this number."""
-        self._bury(document_id)
-        self.sequence = sequence
-        self._compact_if_due()
+    @property
+    def tail_size(self) -> int:
+        """How many positions hold exact vectors."""
+        return self.size - self.layout.start
 
-    def search(self, query: Vectors, k: int, condition: Filter | None = None) -> list[Neighbour]:
-        """The k nearest live documents that pass the filter, best first, ties by id; `query` is [D], unit."""
-        mask = self._passing(condition)
-        passing = int(np.count_nonzero(mask))
-        if not passing:
-            return []
-        parameters = None
-        if passing < len(mask):
-            bits = np.packbits(mask, bitorder="little")
-            # FAISS's stubs describe its C++ signatures, not the ones its Python wrappers give them.
-            selector = faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg, arg-type]
-            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
-        candidates = self._candidates(query, min(k, passing), passing, parameters)
-        scores = _exact_scores(self._index.reconstruct_batch(candidates), query)
-        ids = self._ids
-        best = sorted(zip(-scores, (ids[p] for p in candidates), candidates, strict=True))[:k]
-        return [Neighbour(int(self._rows[position]), float(-negated)) for negated, _, position in best]
+    def changed(self, sequence: int, rows: Sequence[int], vectors: Vectors, removed: Sequence[int]) -> View:
+        """The view after a change that wrote `rows` with unit vectors [N, D] and removed other rows.
 
-    def snapshot(self) -> Snapshot:
-        """Copy the view's vectors and row keys, for writing to disk."""
-        used = len(self._ids)
-        header = SnapshotHeader(
-            FORMAT, self._collection, self.sequence, self.kind, self._dimensions, count=used
-        )
-        return Snapshot(header, self._rows[:used].copy(), faiss.serialize_index(self._index))
-
-    def restore(
-        self, snapshot: Snapshot, index: Any, live: Mapping[int, tuple[str, Mapping[str, Any]]]
-    ) -> None:
-        """Take a snapshot's vectors into an empty view; rows that are not in `live` are dead.
-
-        `live` gives the id and metadata of each live row.
+        Only the newest view may be changed, and only by one thread at a time.
         """
-        self._index = index
-        self._grow(len(snapshot.rows))
-        self._rows[: len(snapshot.rows)] = snapshot.rows
-        for position, row in enumerate(snapshot.rows.tolist()):
-            document_id, metadata = live.get(row, ("", {}))
-            self._ids.append(document_id)
-            self._metadata.append(metadata)
-            if row in live:
-                self._position_of[document_id] = position
-                self._live[position] = True
-        self.sequence = snapshot.header.sequence
-        self._compact_if_due()
+        size = self.layout.append(self.size, rows, vectors)
+        live = resized(self.live, size)
+        set_at(live, np.arange(self.size, size))
+        clear_at(live, self.positions(removed))
+        return View(sequence, self.layout, size, live, self.count + len(rows) - len(removed))
 
-    def _candidates(self, query: Vectors, k: int, passing: int, parameters: Any) -> Positions:
-        """Positions that hold the k best, with all that rounding cannot tell from the last of them."""
-        batch = query.reshape(1, -1)
-        scores, positions = self._index.search(batch, min(k + 1, passing), params=parameters)
-        if k == passing or scores[0, k - 1] - scores[0, k] > _SCORE_SLACK:
-            return np.asarray(positions[0, :k], np.int64)
-        radius = float(scores[0, k - 1]) - _SCORE_SLACK
-        _, _, near = self._index.range_search(batch, radius, params=parameters)
-        return np.asarray(near, np.int64)
+    def positions(self, rows: Sequence[int] | Rows) -> Positions:
+        """The positions of row keys that the view has."""
+        return np.searchsorted(self.layout.rows(self.size), np.asarray(rows, np.int64))
 
-    def _passing(self, condition: Filter | None) -> Mask:
-        live = self._live[: len(self._ids)]
-        if condition is None:
-            return live
-        mask = np.zeros(len(live), np.bool_)
-        positions = np.flatnonzero(live)
-        metadata = self._metadata
-        mask[positions] = [condition.matches(metadata[position]) for position in positions.tolist()]
-        return mask
+    def live_mask(self) -> Mask:
+        """Whether the document at each position is live, [size]."""
+        return unpack(self.live, self.size)
 
-    def _bury(self, document_id: str) -> None:
-        position = self._position_of.pop(document_id, None)
-        if position is not None:
-            self._live[position] = False
-            self._metadata[position] = {}
+    def live_rows(self) -> Rows:
+        """The row keys of the live documents, ascending."""
+        return self.layout.rows(self.size)[self.live_mask()]
 
-    def _grow(self, needed: int) -> None:
-        if needed > len(self._live):
-            room = max(needed, 2 * len(self._live), 1024)
-            self._live = np.concatenate([self._live, np.zeros(room - len(self._live), np.bool_)])
-            self._rows = np.concatenate([self._rows, np.zeros(room - len(self._rows), np.int64)])
+    def search(self, query: Vectors, k: int, passing: Mask | None, log: LogSnapshot) -> Neighbours:
+        """The k nearest of the live documents, or of those in `passing` ([size], live ones only).
 
-    def _compact_if_due(self) -> None:
-        dead = len(self._ids) - self.count
-        if dead < _MIN_DEAD or dead < self.count:
-            return
-        kept = np.flatnonzero(self._live[: len(self._ids)])
-        index = _new_index(self.kind, self._dimensions)
-        if len(kept):
-            index.add(self._index.reconstruct_batch(kept))
-        self._index = index
-        self._rows = self._rows[kept]
-        self._live = np.ones(len(kept), np.bool_)
-        self._ids = [self._ids[position] for position in kept.tolist()]
-        self._metadata = [self._metadata[position] for position in kept.tolist()]
-        self._position_of = {document_id: position for position, document_id in enumerate(self._ids)}
+        `query` is [D] and of unit length; `log` must show the change that the view shows.
+        """
+        bits = self.live if passing is None else pack(passing)
+        count = self.count if passing is None else int(np.count_nonzero(passing))
+        chosen = None if count == self.size else bits
+        start = self.layout.start
+        in_segment = start if chosen is None else ones(chosen, start)
+        behind = None if chosen is None else part(chosen, start, self.size)
+        found, scores = self.layout.tail.nearest(query, k, self.tail_size, behind, count - in_segment)
+        rows = self.layout.rows(self.size)[found + start]
+        if in_segment:
+            candidates = self._candidates(query, k, chosen, in_segment)
+            exact = exact_scores(log.vectors(candidates.tolist()), query)
+            rows, scores = np.concatenate([rows, candidates]), np.concatenate([scores, exact])
+        return _best(rows, scores, k)
+
+    def rebased(self, segment: AnnSegment | None, tail: FlatVectors, tail_rows: Rows, until: int) -> View:
+        """This view over another layout, which holds what was live after change number `until`.
+
+        What was written since is taken over from this view's exact vectors.
+        """
+        rows = self.layout.rows(self.size)
+        newer = np.arange(np.searchsorted(rows, until, side="right"), self.size)
+        newer = newer[self.live_mask()[newer]]
+        layout = Layout(segment, tail, tail_rows)
+        size = layout.start + len(tail_rows)
+        if len(newer):
+            vectors = self.layout.tail.gather(newer - self.layout.start)
+            size = layout.append(size, rows[newer].tolist(), vectors)
+        return View.of(layout, size, self.live_rows(), self.sequence)
+
+    def with_segment(self, segment: AnnSegment) -> View:
+        """This view with its segment's effort or recall replaced."""
+        layout = Layout(segment, self.layout.tail, self.layout.rows(self.size)[self.layout.start :])
+        return replace(self, layout=layout)
+
+    def _candidates(self, query: Vectors, k: int, bits: Bits | None, passing: int) -> Rows:
+        """Rows of the segment that are worth their exact score, ascending."""
+        segment = self.layout.segment
+        assert segment is not None  # noqa: S101 - the caller counted documents in it
+        if bits is not None and passing <= _READ_EXACTLY:
+            return segment.rows[unpack(bits, len(segment.rows))]
+        within = None if bits is None else bits[: (len(segment.rows) + 7) // 8]
+        found = segment.candidates(query, k, within, passing)
+        return np.sort(segment.rows[found])
 
 
-def _new_index(kind: str, dimensions: int) -> Any:
-    """Return an empty FAISS index of a kind; unit vectors make its inner product the cosine."""
-    if kind != FLAT:
-        raise ValueError(f"index kind must be {FLAT!r}, not {kind!r}")
-    return faiss.IndexFlatIP(dimensions)
-
-
-def _exact_scores(vectors: Vectors, query: Vectors) -> npt.NDArray[np.float64]:
-    """Cosine of unit vectors [N, D] with a query [D]; the same vector scores the same in any row."""
-    return np.sum(vectors.astype(np.float64) * query.astype(np.float64), axis=1)
+def _best(rows: Rows, scores: Scores, k: int) -> Neighbours:
+    order = np.lexsort((rows, -scores))
+    if len(order) > k:
+        order = order[: int(np.searchsorted(-scores[order], -scores[order[k - 1]], side="right"))]
+    return Neighbours(rows[order].tolist(), scores[order].tolist())

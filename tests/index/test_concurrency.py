@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from index.locks import ReadWriteLock
+from index.locks import CallsUnderWay
 from index.store import FaissStore
 from index.types import UnknownCollection, UnknownDocument
 from tests.index.documents import document, vector_of
@@ -92,35 +92,69 @@ def test_dropping_under_load_fails_calls_cleanly(store: FaissStore) -> None:
     assert store.create("things", 8, "a-model").count == 0
 
 
-def test_readers_share_the_lock_and_a_writer_is_alone() -> None:
-    lock = ReadWriteLock()
-    together = threading.Barrier(3)
-    inside = 0
+def test_closing_waits_for_the_calls_under_way_and_lets_no_more_in() -> None:
+    calls = CallsUnderWay()
+    inside, leave = threading.Barrier(3), threading.Event()
 
-    def read() -> None:
-        with lock.read():
-            together.wait(timeout=60)  # passes only if all three readers are in at once
-            assert not inside
+    def call() -> None:
+        with calls.enter(RuntimeError):
+            inside.wait(timeout=60)  # passes only if both calls and the test are here at once
+            leave.wait(timeout=60)
 
-    def write() -> None:
-        nonlocal inside
-        for _ in range(200):
-            with lock.write():
-                inside += 1
-                assert inside == 1
-                inside -= 1
-
-    with ThreadPoolExecutor(5) as pool:
-        for future in [pool.submit(read) for _ in range(3)]:
+    with ThreadPoolExecutor(3) as pool:
+        pending = [pool.submit(call) for _ in range(2)]
+        inside.wait(timeout=60)
+        closing = pool.submit(calls.close)
+        while True:
+            try:
+                with calls.enter(RuntimeError):
+                    pass
+            except RuntimeError:
+                break  # it is closed for new calls, while two are under way
+        assert not closing.done()
+        leave.set()
+        for future in pending:
             future.result()
-        for future in [pool.submit(write) for _ in range(2)]:
-            future.result()
+        assert closing.result() is True
+    assert calls.close() is False
 
 
-def test_a_failing_holder_lets_go() -> None:
-    lock = ReadWriteLock()
-    for hold in (lock.read, lock.write):
-        with pytest.raises(RuntimeError), hold():
-            raise RuntimeError
-    with lock.write():
-        pass
+def test_a_call_that_fails_is_counted_out() -> None:
+    calls = CallsUnderWay()
+    with pytest.raises(KeyError), calls.enter(RuntimeError):
+        raise KeyError
+    assert calls.close() is True
+
+
+def test_a_search_never_waits_for_a_write(store: FaissStore) -> None:
+    """Writers are held up in the middle of a commit; searches go on with what was acknowledged."""
+    store.upsert("things", [document("a"), document("b")])
+    collection = store._collection("things")
+    writing, go_on = threading.Event(), threading.Event()
+    wrote = collection._log._journal.wrote
+
+    def slow(*arguments: object) -> None:
+        writing.set()
+        go_on.wait(timeout=60)
+        wrote(*arguments)
+
+    collection._log._journal.wrote = slow  # type: ignore[method-assign, assignment]
+    with ThreadPoolExecutor(1) as pool:
+        write = pool.submit(store.upsert, "things", [document("b", "other"), document("c")])
+        writing.wait(timeout=60)
+        found = {hit.document.id: hit.document.text for hit in store.search("things", vector_of("a"), 9)}
+        assert not write.done()
+        assert found == {"a": None, "b": "other", "c": None}  # committed, though not acknowledged yet
+        assert store.existing_ids("things", ["b", "c", "d"]) == {"b", "c"}
+        go_on.set()
+        write.result()
+    assert store.get("things").count == 3
+
+
+def test_a_search_meets_no_writer_while_the_disk_works(store: FaissStore) -> None:
+    store.upsert("things", [document("a"), document("b")])
+    collection = store._collection("things")
+    with collection._writing:  # as a writer does, through the whole of its work
+        assert [hit.document.id for hit in store.search("things", vector_of("a"), 1)] == ["a"]
+        assert store.get_document("things", "b").id == "b"
+        assert store.get("things").count == 2

@@ -1,0 +1,135 @@
+"""The approximate part of a view: a trained FAISS index over compressed vectors, unchanged once published.
+
+Both kinds keep one byte a dimension (FAISS's SQ8), a quarter of the vectors' own memory. What they find is
+only a candidate: its score comes from the exact vector in the log.
+
+    ivf    inverted file: k-means cells, of which a search visits the `breadth` nearest; quick to build
+    hnsw   navigable small world graph, walked with a list of `breadth` candidates (Malkov and Yashunin,
+           arXiv 1603.09320); slow to build, answers soonest where cells overlap
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from index.bits import Bits, Positions, selector
+from index.gpu import GpuIndex
+from index.types import Vectors
+
+IVF = "ivf"
+HNSW = "hnsw"
+
+HNSW_LINKS = 24
+HNSW_CONSTRUCTION = 80
+_CELLS_PER_ROOT = 4  # cells for N vectors: 4 * sqrt(N), as FAISS's guidelines have it
+_MAX_CELLS = 65_536
+# When at most this share of the documents passes a filter, looking at all of them is sure and not slow;
+# a graph or cells that are mostly forbidden would hide neighbours.
+_SCAN_SHARE = 0.25
+_SPARE_CANDIDATES = 10
+_CANDIDATES_PER_CELL_VISIT = 4  # a search for many neighbours visits cells that hold this many times as many
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How hard a search tries: cells visited (ivf) or list length (hnsw), and candidates per neighbour."""
+
+    breadth: int
+    depth: float
+
+
+@dataclass(frozen=True, slots=True)
+class AnnSegment:
+    """A trained index over the vectors of `rows` [N], ascending: all that were live after change `sequence`.
+
+    `trained_for` is how many documents there were when its cells or ranges were fitted, `recall` its last
+    measured recall@10 at `effort`.
+    """
+
+    kind: str
+    index: Any
+    rows: npt.NDArray[np.int64]
+    sequence: int
+    trained_for: int
+    effort: Effort
+    recall: float
+    on_gpu: GpuIndex | None = None
+
+    def candidates(self, query: Vectors, k: int, bits: Bits | None, passing: int) -> Positions:
+        """Positions that should hold the k nearest that pass, and some more; `passing` is how many do."""
+        wanted = min(passing, math.ceil(k * self.effort.depth) + _SPARE_CANDIDATES)
+        if bits is not None and passing <= _SCAN_SHARE * len(self.rows):
+            return self._scan(query, wanted, bits)
+        found = self._search(query, wanted, bits, len(self.rows) / passing)
+        # Fewer than asked for: the neighbours that pass lie where the search did not come.
+        return found if len(found) >= min(k, passing) else self._scan(query, wanted, bits)
+
+    def _search(self, query: Vectors, wanted: int, bits: Bits | None, widening: float) -> Positions:
+        breadth = math.ceil(self.effort.breadth * widening)
+        chosen = None if bits is None else selector(bits)
+        if self.kind == IVF:
+            cells = self.index.nlist
+            least = _CANDIDATES_PER_CELL_VISIT * wanted * widening * cells / len(self.rows)
+            parameters = faiss.SearchParametersIVF(
+                nprobe=min(cells, max(breadth, math.ceil(least))), sel=chosen
+            )
+        else:
+            parameters = faiss.SearchParametersHNSW(efSearch=max(breadth, wanted), sel=chosen)
+        if self.on_gpu is not None and chosen is None:
+            return self.on_gpu.search(query, wanted, parameters)
+        return _found(self.index, query, wanted, parameters)
+
+    def _scan(self, query: Vectors, wanted: int, bits: Bits | None) -> Positions:
+        """Look at every compressed vector that passes."""
+        chosen = None if bits is None else selector(bits)
+        if self.kind == IVF:
+            everywhere = faiss.SearchParametersIVF(nprobe=self.index.nlist, sel=chosen)
+            return _found(self.index, query, wanted, everywhere)
+        storage = faiss.downcast_index(self.index.storage)
+        return _found(storage, query, wanted, faiss.SearchParameters(sel=chosen))
+
+
+def _found(index: Any, query: Vectors, wanted: int, parameters: Any) -> Positions:
+    _, positions = index.search(query.reshape(1, -1), wanted, params=parameters)
+    return np.asarray(positions[0][positions[0] >= 0], np.int64)
+
+
+def new_index(kind: str, dimensions: int, count: int) -> Any:
+    """Return an untrained index of a kind for about `count` unit vectors; inner product is their cosine."""
+    if kind == IVF:
+        quantizer = faiss.IndexFlatIP(dimensions)
+        index = faiss.IndexIVFScalarQuantizer(
+            quantizer,
+            dimensions,
+            cells_for(count),
+            faiss.ScalarQuantizer.QT_8bit,
+            faiss.METRIC_INNER_PRODUCT,
+        )
+        index.own_fields = True
+        quantizer.this.disown()
+        return index
+    index = faiss.IndexHNSWSQ(
+        dimensions, faiss.ScalarQuantizer.QT_8bit, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT
+    )
+    index.hnsw.efConstruction = HNSW_CONSTRUCTION
+    return index
+
+
+def cells_for(count: int) -> int:
+    """How many cells an inverted file over `count` vectors has."""
+    return max(1, min(_MAX_CELLS, int(_CELLS_PER_ROOT * math.sqrt(count)), count // 4))
+
+
+def efforts(kind: str, index: Any) -> list[Effort]:
+    """What a search may try, from least to most; more than the last would cost what a scan costs."""
+    most = max(1, index.nlist // 4) if kind == IVF else 1024
+    breadths = sorted({min(most, math.ceil(2 ** (step / 2))) for step in range(20)})
+    if kind == HNSW:
+        breadths = [breadth for breadth in breadths if breadth >= 16] + [1024]
+    return [Effort(breadth, 2.0) for breadth in breadths] + [Effort(most, 4.0), Effort(most, 8.0)]

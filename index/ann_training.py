@@ -1,0 +1,160 @@
+"""Making an approximate segment from the log, in batches, while the collection is read and written.
+
+The log is walked twice: for a sample that cells and ranges are fitted to, then to add every vector. The
+second walk also gathers the exact neighbours of the probes, so that the new segment's recall is known
+before it is used. No walk holds more than a batch and the sample.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import faiss
+import numpy as np
+
+from index.ann import IVF, AnnSegment, Effort, cells_for, efforts, new_index
+from index.bits import part
+from index.gpu import GpuIndex, has_gpu
+from index.log import DocumentLog
+from index.recall import PROBES, Probes, Truth, tuned
+from index.settings import IndexSettings
+from index.types import Vectors
+from index.view import View
+
+_SAMPLE_PER_CELL = 40  # FAISS asks for at least 39
+_LEAST_SAMPLE = 10_000
+_ITERATIONS = 8  # of k-means
+_ADDED_AT_ONCE = 1024  # between two looks at whether to stop
+
+_logger = logging.getLogger(__name__)
+
+
+class Stopped(Exception):
+    """The collection is being closed."""
+
+
+class SegmentTraining:
+    """Makes segments of one collection; one at a time, in a thread that may take long."""
+
+    def __init__(self, log: DocumentLog, settings: IndexSettings, stopping: threading.Event) -> None:
+        """Read from a log; give up with `Stopped` soon after `stopping` is set."""
+        self._log = log
+        self._settings = settings
+        self._stopping = stopping
+        if settings.gpu and not has_gpu():
+            _logger.warning("no GPU for the index: FAISS sees none, or was built without (extra 'gpu')")
+
+    def segment(self, kind: str, view: View, searched: Sequence[Vectors]) -> AnnSegment | None:
+        """A segment of what is live in a view, or None if no effort reaches the floor on recall.
+
+        `searched` are queries [D] that were searched for lately.
+        """
+        index = new_index(kind, self._log.settings.dimensions, view.count)
+        rows, sample = self._sample(view)
+        self._train(kind, index, sample)
+        chosen = np.sort(np.random.default_rng(view.sequence).permutation(len(rows))[:PROBES])
+        truth = Truth(Probes.of([rows[at] for at in chosen], sample[chosen], searched))
+        del sample
+        kept = [np.zeros(0, np.int64)]
+        for batch, vectors in self.walk(view.sequence):
+            self._add(index, vectors)
+            truth.add(batch, vectors)
+            kept.append(np.asarray(batch, np.int64))
+        on_gpu = GpuIndex(index) if kind == IVF and self._settings.gpu and has_gpu() else None
+        segment = AnnSegment(
+            kind, index, np.concatenate(kept), view.sequence, view.count, Effort(1, 1.0), 0.0, on_gpu
+        )
+        if not len(segment.rows):
+            return None
+        return tuned(segment, efforts(kind, index), truth, self._settings.recall_floor, self._log)
+
+    def absorbed(self, view: View) -> AnnSegment:
+        """The view's segment with all that lies behind it added; the old one stays as it is."""
+        segment = view.layout.segment
+        assert segment is not None  # noqa: S101 - only views with a segment have something to absorb it
+        behind = np.flatnonzero(view.live_mask()[view.layout.start :])
+        index = faiss.clone_index(segment.index)
+        for start in range(0, len(behind), _ADDED_AT_ONCE):
+            self._add(index, view.layout.tail.gather(behind[start : start + _ADDED_AT_ONCE]))
+        added = view.layout.rows(view.size)[behind + view.layout.start]
+        rows = np.concatenate([segment.rows, added])
+        on_gpu = None if segment.on_gpu is None else GpuIndex(index)
+        return replace(segment, index=index, rows=rows, sequence=view.sequence, on_gpu=on_gpu)
+
+    def measured(self, view: View, searched: Sequence[Vectors]) -> AnnSegment | None:
+        """The view's segment with its recall measured anew, and its effort raised if that is below the floor.
+
+        None if no effort reaches the floor.
+        """
+        segment = view.layout.segment
+        assert segment is not None  # noqa: S101 - flat views are exact
+        live = part(view.live, 0, len(segment.rows))
+        choice = np.random.default_rng(view.sequence).permutation(len(segment.rows))[:PROBES]
+        with self._log.snapshot() as now:
+            rows, vectors = now.live_vectors(np.sort(segment.rows[choice]).tolist())
+        truth = Truth(Probes.of(rows, vectors, searched))
+        for batch, found in self.walk(segment.sequence):
+            truth.add(batch, found)
+        recall = float(truth.recall(segment, self._log, live).mean())
+        if recall >= self._settings.recall_floor:
+            return replace(segment, recall=recall)
+        tried = segment.effort
+        harder = [
+            effort
+            for effort in efforts(segment.kind, segment.index)
+            if (effort.depth, effort.breadth) > (tried.depth, tried.breadth)
+        ]
+        return tuned(segment, harder, truth, self._settings.recall_floor, self._log, live)
+
+    def _sample(self, view: View) -> tuple[Sequence[int], Vectors]:
+        """Vectors to fit to, evenly from the whole log, and their rows."""
+        size = min(view.count, max(_LEAST_SAMPLE, _SAMPLE_PER_CELL * cells_for(view.count)))
+        wanted = view.live_rows()[np.linspace(0, view.count - 1, size).astype(np.int64)]
+        rows: list[int] = []
+        parts = [np.zeros((0, self._log.settings.dimensions), np.float32)]
+        for batch, vectors in self.walk(view.sequence):
+            taken = np.isin(np.asarray(batch, np.int64), wanted)
+            parts.append(vectors[taken])
+            rows += np.asarray(batch)[taken].tolist()
+        return rows, np.concatenate(parts)
+
+    def _train(self, kind: str, index: Any, sample: Vectors) -> None:
+        if kind == IVF:
+            self._fit_cells(index, sample)
+        index.train(sample)
+
+    def _fit_cells(self, index: Any, sample: Vectors) -> None:
+        """K-means on the sphere, one iteration at a time, so that closing need not wait for all of them."""
+        clustering = faiss.Clustering(index.d, index.nlist)
+        clustering.niter, clustering.spherical = 1, True
+        clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, len(sample)
+        quantizer = faiss.downcast_index(index.quantizer)
+        working = GpuIndex(quantizer).index if self._settings.gpu and has_gpu() else quantizer
+        for _ in range(_ITERATIONS):
+            self._check()
+            clustering.train(sample, working)
+        quantizer.reset()
+        quantizer.add(faiss.vector_to_array(clustering.centroids).reshape(index.nlist, index.d))
+
+    def _add(self, index: Any, vectors: Vectors) -> None:
+        for start in range(0, len(vectors), _ADDED_AT_ONCE):
+            self._check()
+            index.add(vectors[start : start + _ADDED_AT_ONCE])
+
+    def walk(self, until: int) -> Iterator[tuple[Sequence[int], Vectors]]:
+        """The log's live rows and vectors up to a change, in batches."""
+        for rows, vectors in self._log.vectors_after(0):
+            self._check()
+            within = int(np.searchsorted(rows, until, side="right"))
+            if within:
+                yield rows[:within], vectors[:within]
+            if within < len(rows):
+                return
+
+    def _check(self) -> None:
+        if self._stopping.is_set():
+            raise Stopped

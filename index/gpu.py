@@ -1,0 +1,37 @@
+"""FAISS on a GPU: training an inverted file and searching it, where FAISS was built for it (extra `gpu`).
+
+FAISS's GPU indexes take no selector, so searches with a filter, or over deleted documents, stay on the CPU,
+whose index is kept: it is also what snapshots hold.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import faiss
+import numpy as np
+
+from index.bits import Positions
+from index.types import Vectors
+
+
+def has_gpu() -> bool:
+    """Whether this build of FAISS can use a GPU, and there is one."""
+    return hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
+
+
+class GpuIndex:
+    """A copy of an index on the first GPU. FAISS's GPU indexes serve one call at a time."""
+
+    def __init__(self, index: Any) -> None:
+        """Copy an index that FAISS can move to a GPU: an inverted file or a flat one."""
+        self._resources = faiss.StandardGpuResources()
+        self._lock = threading.Lock()
+        self.index = faiss.index_cpu_to_gpu(self._resources, 0, index)
+
+    def search(self, query: Vectors, wanted: int, parameters: Any) -> Positions:
+        """The positions of the nearest to a query [D], best first."""
+        with self._lock:
+            _, positions = self.index.search(query.reshape(1, -1), wanted, params=parameters)
+        return np.asarray(positions[0][positions[0] >= 0], np.int64)

@@ -1,0 +1,115 @@
+"""A log as of one of its changes: what a search reads does not move while others write."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from index.records import is_sound, is_sound_blob, named
+from index.tables import chunks, marks
+from index.types import DamagedLog, Document, Vectors
+
+SOUND_COLUMNS = "row, id, text, metadata, image_media_type, checksum"
+
+_SCANNED_SHARE = 16  # reading a sixteenth of all rows one by one takes as long as reading all in order
+
+
+class LogSnapshot:
+    """Reads over one connection, which is in a read transaction; for one thread, while that lasts.
+
+    What is not as it was written is raised as `DamagedLog`.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, dimensions: int) -> None:
+        """Read by way of a connection whose transaction has begun; `dimensions` is the vectors' length."""
+        self._connection = connection
+        self._path = path
+        self._dimensions = dimensions
+        #: The number of the latest change that this shows.
+        self.sequence = int(connection.execute("SELECT sequence FROM collection").fetchone()[0])
+
+    def documents(self, rows: Sequence[int]) -> dict[int, Document]:
+        """The documents under row keys; keys that are not live are missing from the answer."""
+        found: dict[int, Document] = {}
+        for read in self._by_row(f"SELECT {SOUND_COLUMNS} FROM documents", rows):
+            if not is_sound(read):
+                raise self._damage(named(read[0], read[1]))
+            found[read[0]] = document_of(read)
+        return found
+
+    def vectors(self, rows: Sequence[int]) -> Vectors:
+        """The vectors [N, D] under live row keys, which are given in ascending order."""
+        found, vectors = self.live_vectors(rows)
+        if len(found) < len(rows):
+            raise self._damage(f"{len(rows) - len(found)} vectors are missing")
+        return vectors
+
+    def live_vectors(self, rows: Sequence[int]) -> tuple[Sequence[int], Vectors]:
+        """Those of the row keys that are live, ascending, and their vectors [N, D]."""
+        found = []
+        for row, blob, checksum in self._by_row("SELECT row, vector, checksum FROM vectors", rows):
+            if not is_sound_blob(row, blob, checksum) or len(blob) != 4 * self._dimensions:
+                raise self._damage(f"the vector in row {row} is not as it was written")
+            found.append((row, blob))
+        found.sort()
+        joined = np.frombuffer(b"".join(blob for _, blob in found), dtype="<f4")
+        vectors = joined.astype(np.float32, copy=False).reshape(len(found), self._dimensions)
+        return [row for row, _ in found], vectors
+
+    def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
+        """The row keys of those of the ids that are live."""
+        found: dict[str, int] = {}
+        for chunk in chunks(ids):
+            query = f"SELECT id, row FROM documents WHERE id IN ({marks(chunk)})"
+            found |= {name.decode(): row for name, row in self._connection.execute(query, chunk)}
+        return found
+
+    def row_keys(self) -> npt.NDArray[np.int64]:
+        """Every live row key, ascending."""
+        # Without an order SQLite walks the index of ids, which is far smaller than the documents.
+        found = self._connection.execute("SELECT row FROM documents")
+        rows = np.fromiter((row for (row,) in found), np.int64)
+        rows.sort()
+        return rows
+
+    def metadata(self, rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """The metadata of live row keys, which ascend, in that order; keys that are not live are missing."""
+        count = int(self._connection.execute("SELECT documents FROM collection").fetchone()[0])
+        if len(rows) * _SCANNED_SHARE < count:
+            found = sorted(self._by_row(f"SELECT {SOUND_COLUMNS} FROM documents", rows.tolist()))
+            yield from self._sound_metadata(iter(found))
+            return
+        wanted = set(rows.tolist()) if len(rows) < count else None
+        everything = self._connection.execute(f"SELECT {SOUND_COLUMNS} FROM documents ORDER BY row")
+        yield from self._sound_metadata(read for read in everything if wanted is None or read[0] in wanted)
+
+    def _sound_metadata(self, found: Iterator[Sequence[Any]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        for read in found:
+            if not is_sound(read):
+                raise self._damage(named(read[0], read[1]))
+            yield read[0], {} if read[3] == b"{}" else json.loads(read[3])
+
+    def _by_row(self, query: str, rows: Sequence[int]) -> Iterator[Any]:
+        """Rows under keys, as SQLite comes to them."""
+        for chunk in chunks(rows):
+            yield from self._connection.execute(f"{query} WHERE row IN ({marks(chunk)})", chunk)
+
+    def _damage(self, what: str) -> DamagedLog:
+        return DamagedLog(f"The document log {self._path} is damaged: {what}.")
+
+
+def document_of(found: Sequence[Any]) -> Document:
+    """The document in a row of `SOUND_COLUMNS`, which has been checked."""
+    _, document_id, text, metadata, media_type, _ = found
+    return Document(
+        document_id.decode(),
+        None if text is None else text.decode(),
+        json.loads(metadata),
+        None if media_type is None else media_type.decode(),
+    )

@@ -1,0 +1,109 @@
+"""Recall@10: of the ten documents nearest to a query, how many an approximate index finds.
+
+It is measured on probes: stored documents, each of which asks for its nearest others, and queries that were
+searched for lately. The truth is an exact search over the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from index.ann import AnnSegment, Effort
+from index.bits import Bits, ones
+from index.flat import exact_scores
+from index.types import Vectors
+
+if TYPE_CHECKING:
+    from index.log import DocumentLog
+
+K = 10
+PROBES = 128
+
+# The truth is summed in float32, results in float64. A result that scores as high as the tenth neighbour
+# is as good as it, whichever of equal documents it is.
+_SCORE_SLACK = 2e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """Queries [P, D] of unit length; `own` [P] is the row of a query that is a document, or -1."""
+
+    queries: Vectors
+    own: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rows: Sequence[int], vectors: Vectors, searched: Sequence[Vectors]) -> Probes:
+        """Documents' rows and vectors, and queries that were searched for."""
+        queries = np.concatenate([vectors, np.asarray(searched, np.float32).reshape(-1, vectors.shape[1])])
+        return cls(queries, np.array([*rows, *[-1] * len(searched)], np.int64))
+
+
+class Truth:
+    """The exact scores of each probe's ten nearest, gathered batch by batch."""
+
+    def __init__(self, probes: Probes) -> None:
+        """Begin with no documents seen."""
+        self.probes = probes
+        self._best = np.full((len(probes.own), K), -np.inf, np.float32)
+
+    def add(self, rows: Sequence[int] | npt.NDArray[np.int64], vectors: Vectors) -> None:
+        """See more documents: their row keys, ascending, and unit vectors [N, D]."""
+        scores = self.probes.queries @ vectors.T
+        at = np.searchsorted(rows, self.probes.own)
+        for probe, position in enumerate(at.tolist()):
+            if position < len(rows) and rows[position] == self.probes.own[probe]:
+                scores[probe, position] = -np.inf
+        joined = np.concatenate([self._best, scores], axis=1)
+        self._best = np.partition(joined, joined.shape[1] - K, axis=1)[:, -K:]
+
+    def recall(
+        self, segment: AnnSegment, log: DocumentLog, live: Bits | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Recall@10 of each probe, at the segment's effort; `live` says which of its documents still are."""
+        least = self._best.min(axis=1) - _SCORE_SLACK
+        expected = np.count_nonzero(np.isfinite(self._best), axis=1)
+        found = [
+            int(np.count_nonzero(scores >= low))
+            for scores, low in zip(self._found(segment, log, live), least, strict=True)
+        ]
+        return np.minimum(np.array(found), expected) / np.maximum(expected, 1)
+
+    def _found(
+        self, segment: AnnSegment, log: DocumentLog, live: Bits | None
+    ) -> Iterator[npt.NDArray[np.float64]]:
+        """The exact scores of what a search for each probe finds, best first, without the probe itself."""
+        size = len(segment.rows)
+        passing = size if live is None else ones(live, size)
+        bits = None if passing == size else live
+        for query, own in zip(self.probes.queries, self.probes.own.tolist(), strict=True):
+            positions = segment.candidates(query, K + (own >= 0), bits, passing)
+            with log.snapshot() as now:
+                rows, vectors = now.live_vectors(np.sort(segment.rows[positions]).tolist())
+            scores = exact_scores(vectors, query)[np.asarray(rows, np.int64) != own]
+            yield -np.sort(-scores)[:K]
+
+
+def tuned(
+    segment: AnnSegment,
+    efforts: Sequence[Effort],
+    truth: Truth,
+    floor: float,
+    log: DocumentLog,
+    live: Bits | None = None,
+) -> AnnSegment | None:
+    """The segment with the least effort that reaches a floor on recall, or None; for `live` see `Truth`.
+
+    It must do so by one standard error of the mean, since the probes are a sample.
+    """
+    for effort in efforts:
+        tried = replace(segment, effort=effort)
+        recall = truth.recall(tried, log, live)
+        mean = float(recall.mean())
+        if mean - float(recall.std()) / np.sqrt(len(recall)) >= floor or mean == 1.0:
+            return replace(tried, recall=mean)
+    return None

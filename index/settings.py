@@ -1,0 +1,35 @@
+"""How a collection's index is chosen: what an operator may set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+IndexKind = Literal["auto", "flat", "hnsw", "ivf"]
+
+# Measured by `benchmarks/index_search.py`: where the approximate index answers sooner than a scan by enough
+# to pay for building it and for giving up exact results.
+FLAT_THRESHOLD = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSettings:
+    """Which index a collection gets, and what it must reach.
+
+    `kind` "auto" is flat below `flat_threshold` documents and approximate from there. An approximate index
+    that does not reach `recall_floor` (recall@10 against exact search) gives way to another, in the end to
+    flat. `gpu` trains and searches inverted files on the first GPU that FAISS sees.
+    """
+
+    kind: IndexKind = "auto"
+    recall_floor: float = 0.95
+    flat_threshold: int = FLAT_THRESHOLD
+    gpu: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(IndexKind):
+            raise ValueError(f"kind must be one of {', '.join(get_args(IndexKind))}, not {self.kind!r}")
+        if not 0.0 < self.recall_floor <= 1.0:
+            raise ValueError(f"recall_floor must be above 0 and at most 1, not {self.recall_floor}")
+        if self.flat_threshold < 1:
+            raise ValueError(f"flat_threshold must be at least 1, not {self.flat_threshold}")

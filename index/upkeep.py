@@ -1,0 +1,254 @@
+"""What keeps a collection's view in shape, in the background: its index kind, its recall, and its snapshot.
+
+One thread at a time works off what is due, and ends. It reads the log and views that do not change, so
+neither searches nor writes wait for it; only the switch to a new layout holds writers off, for as long as it
+takes to copy what was written meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from index.ann import HNSW, IVF, AnnSegment
+from index.ann_training import SegmentTraining, Stopped
+from index.flat import FlatVectors
+from index.log import DocumentLog
+from index.settings import IndexSettings
+from index.snapshot import snapshot_mark, write_snapshot
+from index.types import StorageError, Vectors
+from index.view import FLAT, View
+
+_MIN_DEAD = 1024  # compacting a smaller layout is not worth the copy
+_MIN_TAIL = 4096
+_TAIL_SHARE = 16  # exact vectors behind a segment are absorbed from a sixteenth of it
+_OUTGROWN = 4  # a segment is trained anew when the collection has so many times what it was trained for
+_LEAST_TRAINABLE = 1000  # documents; fewer are searched flat whatever the setting
+_HNSW_AT_MOST = 200_000  # documents; beyond that building a graph takes too long to be the first choice
+_SEARCHES_BETWEEN_MEASUREMENTS = 10_000
+_REMEMBERED_QUERIES = 64
+_GATHERED_AT_ONCE = 4096
+_SMALL_SHARE = 64  # of the documents; so few changes are read from the log as fast as from a snapshot
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshots:
+    """Where snapshots go: the file, the collection's uuid, the least changes from one to the next."""
+
+    path: Path
+    collection: str
+    every: int
+
+
+class Upkeep:
+    """The background work of one open collection."""
+
+    def __init__(
+        self,
+        name: str,
+        log: DocumentLog,
+        settings: IndexSettings,
+        snapshots: Snapshots,
+        current: Callable[[], View],
+        switch: Callable[[Callable[[View], View]], None],
+    ) -> None:
+        """Work for a collection whose newest view `current` returns.
+
+        `switch` replaces that view, with writers held off, by what a function makes of it.
+        """
+        self._name = name
+        self._log = log
+        self._settings = settings
+        self._snapshots = snapshots
+        self._current = current
+        self._switch = switch
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._training = SegmentTraining(log, settings, self._stopping)
+        self._searched: deque[Vectors] = deque(maxlen=_REMEMBERED_QUERIES)
+        self._searches = 0
+        self._given_up_below = 0  # documents up to which no approximate index was good enough
+        self._measure = False
+        self._tried: tuple[str, int] = (FLAT, 0)  # the last snapshot, be it that the disk refused it
+        #: What the snapshot on disk holds: its kind and the latest change in it; None if there is none.
+        self.saved: tuple[str, int] | None = None
+
+    def searched(self, query: Vectors) -> None:
+        """Remember a query [D], to measure recall on, and see to it now and then."""
+        self._searched.append(query)
+        self._searches += 1  # a race between threads loses a count, and does no harm
+        if self._searches >= _SEARCHES_BETWEEN_MEASUREMENTS:
+            self._searches = 0
+            self._measure = True
+            self.look()
+
+    def look(self) -> None:
+        """Begin what is due, unless that is under way."""
+        with self._lock:
+            if self._thread is None and not self._stopping.is_set() and self._due(self._current()):
+                self._thread = threading.Thread(target=self._run, name=f"upkeep-{self._name}", daemon=True)
+                self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until nothing is due, or the work was given up."""
+        while (thread := self._thread) is not None:
+            thread.join()
+
+    def stop(self) -> None:
+        """Give up what is under way, and wait for that; nothing is begun any more."""
+        self._stopping.set()
+        self.wait()
+
+    def restored(self, kind: str, sequence: int) -> None:
+        """Learn what the snapshot on disk holds."""
+        self.saved = self._tried = (kind, sequence)
+
+    def save_if_worth_it(self) -> None:
+        """Write a snapshot at closing, unless the log has little to add to the one on disk."""
+        view = self._current()
+        if self.saved is None or (view.layout.segment is None and self.saved[0] == FLAT):
+            changes = view.sequence - (0 if self.saved is None else self.saved[1])
+            if changes > view.count // _SMALL_SHARE:
+                self._save()
+        elif snapshot_mark(view) != self.saved:
+            self._save()
+
+    def _run(self) -> None:
+        faiss.omp_set_num_threads(max(1, faiss.omp_get_max_threads() // 2))  # of this thread's work alone
+        while True:
+            with self._lock:
+                due = None if self._stopping.is_set() else self._due(self._current())
+                if due is None:
+                    self._thread = None
+                    return
+            try:
+                due()
+            except Stopped:
+                continue
+            except (StorageError, RuntimeError, MemoryError) as error:
+                _logger.error("upkeep of collection %s failed: %s", self._name, error)
+                self._given_up_below = 2 * self._current().count
+                with self._lock:
+                    self._thread = None
+                return
+
+    def _due(self, view: View) -> Callable[[], None] | None:
+        """What should be done next."""
+        segment = view.layout.segment
+        if self._is_mostly_dead(view):
+            return self._make_anew
+        if segment is None:
+            if self._kinds(view.count) and view.count >= self._given_up_below:
+                return self._make_anew
+        elif view.count > _OUTGROWN * segment.trained_for:
+            return self._make_anew
+        elif view.tail_size > max(_MIN_TAIL, len(segment.rows) // _TAIL_SHARE):
+            return self._absorb
+        elif self._measure:
+            return self._measure_recall
+        return self._save if self._snapshot_is_due(view) else None
+
+    def _is_mostly_dead(self, view: View) -> bool:
+        return view.dead >= max(_MIN_DEAD, view.count)
+
+    def _snapshot_is_due(self, view: View) -> bool:
+        if view.kind != self._tried[0] or view.layout.segment is not None:
+            return snapshot_mark(view) != self._tried
+        return view.sequence - self._tried[1] >= max(self._snapshots.every, view.count // 4)
+
+    def _kinds(self, count: int) -> Sequence[str]:
+        """The approximate kinds to try for so many documents, the preferred first."""
+        wanted = self._settings.kind
+        if wanted == FLAT or count < _LEAST_TRAINABLE:
+            return ()
+        if wanted != "auto":
+            return (wanted,)
+        if count < self._settings.flat_threshold:
+            return ()
+        return (IVF, HNSW) if count <= _HNSW_AT_MOST else (IVF,)
+
+    def _make_anew(self) -> None:
+        """Make a new layout of what is live: a segment, if one should be and is good enough, or flat."""
+        view = self._current()
+        for kind in self._kinds(view.count):
+            segment = self._training.segment(kind, view, list(self._searched))
+            if segment is not None:
+                self._use(segment)
+                return
+            _logger.warning(
+                "collection %s: %s does not reach a recall of %s",
+                self._name,
+                kind,
+                self._settings.recall_floor,
+            )
+        self._use_flat(view)
+
+    def _absorb(self) -> None:
+        self._use(self._training.absorbed(self._current()))
+        self._measure = True
+
+    def _measure_recall(self) -> None:
+        self._measure = False
+        view = self._current()
+        measured = self._training.measured(view, list(self._searched))
+        if measured is None:
+            _logger.warning("collection %s: recall fell below %s", self._name, self._settings.recall_floor)
+            self._use_flat(view)
+        else:
+            _logger.info("collection %s: recall@10 is %.3f", self._name, measured.recall)
+            self._switch(lambda newest: newest.with_segment(measured))
+
+    def _use(self, segment: AnnSegment) -> None:
+        tail = FlatVectors(self._log.settings.dimensions)
+        self._switch(lambda newest: newest.rebased(segment, tail, np.zeros(0, np.int64), segment.sequence))
+        _logger.info(
+            "collection %s: %s over %d documents, recall@10 %.3f, effort %s",
+            self._name,
+            segment.kind,
+            len(segment.rows),
+            segment.recall,
+            segment.effort,
+        )
+
+    def _use_flat(self, view: View) -> None:
+        """Search exactly, over the live vectors of a view; look for something better when it has doubled."""
+        if self._kinds(view.count):
+            self._given_up_below = 2 * view.count
+        if view.layout.segment is None and not self._is_mostly_dead(view):
+            return
+        tail, rows = self._live_vectors(view)
+        self._switch(lambda newest: newest.rebased(None, tail, rows, view.sequence))
+
+    def _live_vectors(self, view: View) -> tuple[FlatVectors, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+        tail = FlatVectors(self._log.settings.dimensions)
+        live = np.flatnonzero(view.live_mask())
+        if view.layout.segment is None:
+            for start in range(0, len(live), _GATHERED_AT_ONCE):
+                tail.write(start, view.layout.tail.gather(live[start : start + _GATHERED_AT_ONCE]))
+            return tail, view.layout.rows(view.size)[live]
+        rows: list[int] = []
+        for batch, vectors in self._training.walk(view.sequence):
+            tail.write(len(rows), vectors)
+            rows += batch
+        return tail, np.array(rows, np.int64)
+
+    def _save(self) -> None:
+        """Write a snapshot; a disk that refuses costs only a slower start, so it is logged and no more."""
+        view = self._current()
+        self._tried = snapshot_mark(view)
+        try:
+            write_snapshot(self._snapshots.path, self._snapshots.collection, view)
+        except OSError as error:
+            _logger.warning("no snapshot of collection %s: %s", self._name, error)
+        else:
+            self.saved = self._tried
