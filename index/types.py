@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +61,8 @@ class CollectionInfo:
     index_kind: str
     model: str
     lost: int = 0  # documents that damage has cost it, and that were not written again since
-    recall: float = 1.0  # recall@10 against exact search, as last measured; 1 where search is exact
+    # Recall@10 against exact search, as last measured: 1 where search is exact, None where nobody measures.
+    recall: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,30 @@ class StoreUnreachable(StorageError):
 
 class DataDirectoryLocked(StoreError):
     """Another process has the data directory open."""
+
+
+@runtime_checkable
+class KeptInFiles(Protocol):
+    """What a store can do besides if its collections are files of its own: backups, and verifying them."""
+
+    def backup(self, name: str, target: Path) -> None:
+        """Write a collection to a file, as it is when this begins; reads and writes go on meanwhile.
+
+        Raises `UnknownCollection`, and `StorageError` for what the disk refuses.
+        """
+
+    def restore(self, backup: Path, name: str | None = None, *, replace: bool = False) -> CollectionInfo:
+        """Make a collection of a backup, all or nothing; under its own name if none is given.
+
+        Raises `CollectionExists` unless `replace`, `InvalidInput` for a file that is no backup or is
+        damaged, and `StorageError`.
+        """
+
+    def verify(self, name: str, *, repair: bool = False) -> Verification:
+        """Read all that the disk holds of a collection; with `repair`, salvage a damaged one."""
+
+    def staged_file(self) -> Path:
+        """A path for a file that is on its way in or out, on the store's disk; gone with the next opening."""
 
 
 class VectorStore(Protocol):

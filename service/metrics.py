@@ -54,25 +54,36 @@ class Reader(Protocol):
         """Every collection and its count."""
 
 
-class _Documents(Collector):
-    """Documents of each collection, asked of the store at scrape time."""
+class _Collections(Collector):
+    """Documents and recall of each collection, asked of the store at scrape time."""
 
     def __init__(self, read: Callable[[], Iterable[CollectionInfo]]) -> None:
         self._read = read
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """The metric without values, so that registering it does not read the store."""
-        return [self._family()]
+        """The metrics without values, so that registering them does not read the store."""
+        return [self._documents(), self._recall()]
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """One sample a collection."""
-        family = self._family()
+        """One sample a collection; of recall, where it is known."""
+        documents, recall = self._documents(), self._recall()
         for info in self._read():
-            family.add_metric([info.name], info.count)
-        yield family
+            documents.add_metric([info.name], info.count)
+            if info.recall is not None:
+                recall.add_metric([info.name], info.recall)
+        yield documents
+        yield recall
 
     @staticmethod
-    def _family() -> GaugeMetricFamily:
+    def _recall() -> GaugeMetricFamily:
+        return GaugeMetricFamily(
+            "solomon_index_recall",
+            "Recall@10 of a collection's index against exact search, as last measured; flat is 1.",
+            labels=["collection"],
+        )
+
+    @staticmethod
+    def _documents() -> GaugeMetricFamily:
         return GaugeMetricFamily(
             "solomon_collection_documents", "Documents of a collection.", labels=["collection"]
         )
@@ -182,7 +193,7 @@ class Metrics:
     def read_at_scrape(self, reader: Reader) -> None:
         """Bind what is read at scrape time; called once, when the engine and the store are open."""
         self.queue_depth.set_function(reader.queue_depth)
-        self.registry.register(_Documents(reader.collections))
+        self.registry.register(_Collections(reader.collections))
 
     def render(self) -> bytes:
         """The text that Prometheus scrapes."""

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from index.opening import check_milvus, is_milvus
+from index.settings import FLAT_THRESHOLD
 from service.schemas.items import MAX_ITEMS
 
 DEFAULT_CHECKPOINT = "solomon-mini"
@@ -103,6 +104,16 @@ class Settings(BaseSettings):
         description="What a search in Milvus sees: every acknowledged write, this server's own, those older "
         "than some seconds, or what happens to be there.",
     )
+    index_kind: Literal["auto", "flat", "hnsw", "ivf"] = Field(
+        "auto", description="How neighbours are found; auto: flat, and approximate in large collections."
+    )
+    index_recall_floor: float = Field(
+        0.95, gt=0, le=1, description="Least recall@10 of an approximate index; below it, another is used."
+    )
+    index_flat_threshold: int = Field(
+        FLAT_THRESHOLD, ge=1, description="Documents from which a collection's index is approximate in auto."
+    )
+    index_gpu: bool = Field(False, description="Train and search inverted files on a GPU (extra 'gpu').")
     checkpoint: Path = Field(
         default_factory=default_checkpoint, description="Folder of a Solomon checkpoint (holds solomon.json)."
     )
@@ -127,6 +138,9 @@ class Settings(BaseSettings):
         1024, ge=1, description="Most items waiting for the model; beyond it calls get 429."
     )
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body.")
+    max_backup_bytes: int = Field(
+        256 * 2**30, ge=1024, description="Largest file that a collection is restored from."
+    )
     max_image_bytes: int = Field(20 * 2**20, ge=1024, le=20 * 2**20, description="Largest encoded image.")
     request_timeout_seconds: float = Field(60.0, gt=0, description="Deadline of a query.")
     ingest_timeout_seconds: float = Field(600.0, gt=0, description="Deadline of a call that adds documents.")

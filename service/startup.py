@@ -76,9 +76,16 @@ def open_store(settings: Settings) -> VectorStore:
             index_kind=settings.milvus_index,
             consistency=settings.milvus_consistency,
         )
+    from index.settings import IndexSettings
     from index.store import FaissStore
 
-    return FaissStore(settings.data_dir)
+    index = IndexSettings(
+        settings.index_kind,
+        settings.index_recall_floor,
+        settings.index_flat_threshold,
+        settings.index_gpu,
+    )
+    return FaissStore(settings.data_dir, index=index)
 
 
 class BackendOpener:

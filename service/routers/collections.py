@@ -19,13 +19,15 @@ router = APIRouter(tags=["collections"])
 CollectionName = Annotated[str, Path(description="The collection's name.")]
 
 
-def _body(info: CollectionInfo) -> CollectionBody:
+def collection_body(info: CollectionInfo) -> CollectionBody:
+    """A collection as the API shows it."""
     return CollectionBody(
         name=info.name,
         count=info.count,
         dimensions=info.dimensions,
         index_kind=info.index_kind,
         model=info.model,
+        recall=info.recall,
     )
 
 
@@ -45,7 +47,7 @@ def _make(services: Services, name: str) -> tuple[CollectionInfo, bool]:
 async def list_collections(services: ServicesDependency) -> CollectionsResponse:
     """Every collection, by name."""
     found = await anyio.to_thread.run_sync(services.backend.store.list, limiter=services.store_threads)
-    return CollectionsResponse(collections=[_body(info) for info in found])
+    return CollectionsResponse(collections=[collection_body(info) for info in found])
 
 
 @router.put(
@@ -63,14 +65,14 @@ async def make_collection(
     """Make a collection for the served model's vectors, or return it if it exists (200)."""
     info, made = await anyio.to_thread.run_sync(_make, services, name, limiter=services.store_threads)
     response.status_code = 201 if made else 200
-    return _body(info)
+    return collection_body(info)
 
 
 @router.get("/collections/{name}", summary="Show a collection", responses=documented(404))
 async def show_collection(name: CollectionName, services: ServicesDependency) -> CollectionBody:
     """One collection."""
     store = services.backend.store
-    return _body(await anyio.to_thread.run_sync(store.get, name, limiter=services.store_threads))
+    return collection_body(await anyio.to_thread.run_sync(store.get, name, limiter=services.store_threads))
 
 
 @router.delete(

@@ -23,6 +23,10 @@ class CollectionBody(Body):
     dimensions: int = Field(description="Length of its vectors.")
     index_kind: str = Field(description="How neighbours are found, e.g. flat or hnsw.")
     model: str = Field(description="The model that made its vectors.")
+    lost: int = Field(0, description="Documents that damage has cost it; POST …/verify names them.")
+    recall: float | None = Field(
+        description="Recall@10 of its index against exact search, as last measured; null: not measured."
+    )
 
 
 class CollectionsResponse(Body):

@@ -18,6 +18,7 @@ NAMES = {
     "solomon_batch_size": {"phase"},
     "solomon_rejected": {"reason"},
     "solomon_collection_documents": {"collection"},
+    "solomon_index_recall": {"collection"},
 }
 
 

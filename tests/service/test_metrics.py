@@ -19,6 +19,7 @@ NAMES = [
     "solomon_batch_size",
     "solomon_rejected_total",
     "solomon_collection_documents",
+    "solomon_index_recall",
 ]
 
 
@@ -61,6 +62,7 @@ def test_after_a_mixed_load_every_name_has_a_value(client):
     assert value(text, latency + labels.format("forced", "document", "embed")) == 2
     assert value(text, 'solomon_route_total{decision="forced",route="embed"}') == 2
     assert value(text, 'solomon_collection_documents{collection="default"}') == 2
+    assert value(text, 'solomon_index_recall{collection="default"}') == 1
     assert value(text, 'solomon_rejected_total{reason="invalid-input"}') == 1
     assert value(text, 'solomon_search_latency_seconds_count{route="none",stage="total"}') == 1
     assert value(text, "solomon_queue_depth") == 0
