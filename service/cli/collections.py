@@ -7,14 +7,18 @@ from urllib.parse import quote
 
 import typer
 
-from service.cli import adding, rebuild
+from service.cli import adding, backups, copying, rebuild
 from service.cli.options import DEFAULT_URL, AsJson, Url
 
 app = typer.Typer(help="Add documents to collections, list and drop them.", no_args_is_help=True)
 
 
 app.command("add")(adding.add)
+app.command("copy")(copying.copy)
 app.command("rebuild")(rebuild.rebuild)
+app.command("backup")(backups.backup)
+app.command("restore")(backups.restore)
+app.command("verify")(backups.verify)
 
 
 @app.command("list")

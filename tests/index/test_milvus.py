@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from milvus_lite.adapter.grpc.server import start_server_in_thread
 
 from index.milvus.parts import PART_BYTES
 from index.milvus.store import MilvusStore
@@ -29,6 +27,7 @@ from index.types import (
     UnknownDocument,
 )
 from tests.index.documents import document, vector_of
+from tests.index.milvus_server import free_port, milvus_server
 
 Result = TypeVar("Result")
 
@@ -215,22 +214,6 @@ def lock_of_another(database: Path) -> Iterator[None]:
     with open(database / "LOCK", "r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
-
-
-@contextmanager
-def milvus_server(folder: Path, port: int) -> Iterator[None]:
-    server, database, _ = start_server_in_thread(str(folder), port=port)
-    try:
-        yield
-    finally:
-        server.stop(grace=0).wait()
-        database.close()
 
 
 def once_reachable(call: Callable[[], Result]) -> Result:

@@ -51,6 +51,7 @@ def run(*arguments, code=0):
         ["search"],
         ["index"],
         ["index", "add"],
+        ["index", "copy"],
         ["index", "list"],
         ["index", "drop"],
         ["index", "rebuild"],
