@@ -201,6 +201,10 @@ class FaissStore:
             self._swap(name, lambda: self._folders.replace(staged, name))
         return self.get(name)
 
+    def staged_file(self) -> Path:
+        """A path for a file on its way in or out. See `KeptInFiles`."""
+        return self._folders.staged_file()
+
     def verify(self, name: str, *, repair: bool = False) -> Verification:
         """Read all that the disk holds of a collection and say what is damaged and what was lost.
 

@@ -20,7 +20,18 @@ from service.middleware.host_name import HostNameMiddleware
 from service.middleware.request_id import RequestIdMiddleware
 from service.middleware.security_headers import SecurityHeadersMiddleware
 from service.openapi import use_problem_documents
-from service.routers import collections, docs, documents, embed, openai, operations, page, rebuild, search
+from service.routers import (
+    backups,
+    collections,
+    docs,
+    documents,
+    embed,
+    openai,
+    operations,
+    page,
+    rebuild,
+    search,
+)
 from service.runtime import OpenBackend, Runtime
 from service.settings import Settings
 
@@ -85,14 +96,19 @@ def create_app(
     _add_middleware(app, settings, metrics)
     add_error_handlers(app, metrics)
     use_problem_documents(app, needs_key=bool(settings.api_keys))
-    for module in (embed, search, collections, rebuild, documents, openai, operations, docs, page):
+    for module in (embed, search, collections, backups, rebuild, documents, openai, operations, docs, page):
         app.include_router(module.router)
     return app
 
 
 def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     # The last one added is the outermost.
-    app.add_middleware(BodyLimitMiddleware, limit=settings.max_body_bytes, metrics=metrics)
+    app.add_middleware(
+        BodyLimitMiddleware,
+        limit=settings.max_body_bytes,
+        backup_limit=settings.max_backup_bytes,
+        metrics=metrics,
+    )
     app.add_middleware(ApiKeyMiddleware, keys=settings.api_keys, metrics=metrics)
     if settings.checks_host:
         app.add_middleware(HostNameMiddleware, allowed=settings.allowed_hosts, metrics=metrics)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import httpx
 
@@ -71,12 +73,35 @@ class Client:
             fail(f"What answers at {self._url} ({response.status_code}) is not Solomon; check --url.")
         if response.is_success:
             return body
+        raise self._problem(response, body, waits=waits)
+
+    @contextmanager
+    def stream(self, method: str, path: str, **options: Any) -> Iterator[httpx.Response]:
+        """An answer that is read as it comes, or to a body that is sent as it is made (`content`).
+
+        Every problem ends the command.
+        """
+        try:
+            with self._http.stream(method, path, **options) as response:
+                if not response.is_success:
+                    response.read()
+                    raise self._problem(response, _json(response) or {})
+                yield response
+        except ServerProblem as problem:
+            fail_with(problem)
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            fail(f"The connection to {self._url} broke ({error!r}).", Exit.UNREACHABLE)
+
+    def _problem(
+        self, response: httpx.Response, body: dict[str, Any], *, waits: bool = False
+    ) -> ServerProblem:
+        """The problem that an answer is; ends the command where no caller could do anything about it."""
         problem = ServerProblem(response.status_code, body, _seconds(response.headers.get("retry-after")))
         if problem.status == 401:
             fail(f"{problem} Set {API_KEY_VARIABLE}.", Exit.UNAUTHORISED)
         if problem.status == 503 and not waits:
             fail(str(problem), Exit.UNREACHABLE)
-        raise problem
+        return problem
 
     def call_patiently(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """As `call`, but where the server says when to try again, wait as it says.
@@ -101,7 +126,12 @@ class Client:
         try:
             return self.call(method, path, body)
         except ServerProblem as problem:
-            fail(str(problem), Exit.USAGE if problem.status in (400, 413, 415, 422) else Exit.FAILED)
+            fail_with(problem)
+
+
+def fail_with(problem: ServerProblem) -> NoReturn:
+    """End the command with a problem's detail."""
+    fail(str(problem), Exit.USAGE if problem.status in (400, 413, 415, 422) else Exit.FAILED)
 
 
 def _seconds(retry_after: str | None) -> float | None:

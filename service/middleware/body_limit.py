@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,6 +20,9 @@ def body_problem(limit: int) -> Problem:
     return Problem(problems.BODY_TOO_LARGE, detail)
 
 
+_BACKUP_PATH = re.compile(r"/collections/[^/]+/backup")
+
+
 class BodyTooLarge(HTTPException):
     """Raised while a body is read; an HTTPException, because FastAPI lets only those through there."""
 
@@ -29,9 +34,11 @@ class BodyTooLarge(HTTPException):
 class BodyLimitMiddleware:
     """Goes by Content-Length where there is one, and counts what streams in."""
 
-    def __init__(self, app: ASGIApp, limit: int, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, limit: int, backup_limit: int, metrics: Metrics) -> None:
+        """Wrap an application; `backup_limit` is for backups that are restored, `limit` for all else."""
         self._app = app
         self._limit = limit
+        self._backup_limit = backup_limit
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,10 +46,11 @@ class BodyLimitMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limit = self._backup_limit if _is_restore(scope) else self._limit
         declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and int(declared) > self._limit:
+        if declared.isdecimal() and int(declared) > limit:
             self._metrics.on_rejected(problems.BODY_TOO_LARGE.slug)
-            await problem_response(scope["path"], body_problem(self._limit))(scope, receive, send)
+            await problem_response(scope["path"], body_problem(limit))(scope, receive, send)
             return
         received = 0
 
@@ -51,8 +59,13 @@ class BodyLimitMiddleware:
             message = await receive()
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
-                if received > self._limit:
-                    raise BodyTooLarge(self._limit)
+                if received > limit:
+                    raise BodyTooLarge(limit)
             return message
 
         await self._app(scope, receive_counting, send)
+
+
+def _is_restore(scope: Scope) -> bool:
+    """Whether a call sends a backup, whose body is streamed to the disk rather than held in memory."""
+    return scope["method"] == "PUT" and _BACKUP_PATH.fullmatch(scope["path"]) is not None

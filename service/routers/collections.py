@@ -28,6 +28,7 @@ def collection_body(info: CollectionInfo) -> CollectionBody:
         index_kind=info.index_kind,
         model=info.model,
         recall=info.recall,
+        lost=info.lost,
     )
 
 

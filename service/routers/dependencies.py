@@ -59,6 +59,7 @@ _MEANINGS = {
     415: "What was given as an image is not one.",
     422: "A field is not valid; `errors` names it and the mend.",
     429: "The queue is full; `Retry-After` says when to try again.",
+    501: "The store does not keep its collections in files.",
     503: "The server is not ready.",
     504: "The answer was not ready in time.",
     507: "The disk refused the write; nothing was kept.",

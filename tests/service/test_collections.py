@@ -36,6 +36,7 @@ def test_collections_come_and_go(client):
         "index_kind": "",
         "model": "tiny@" + "ab" * 6,
         "recall": 1.0,
+        "lost": 0,
     }
     assert client.put("/collections/mine", json={}).status_code == 200
     names = [entry["name"] for entry in client.get("/collections").json()["collections"]]
