@@ -8,7 +8,7 @@ import pytest
 
 from index.locks import CallsUnderWay
 from index.store import FaissStore
-from index.types import UnknownCollection, UnknownDocument
+from index.types import UnknownCollection, UnknownDocument, VectorStore
 from tests.index.documents import document, vector_of
 
 
@@ -53,22 +53,22 @@ def test_readers_see_whole_writes_and_no_deleted_document(store: FaissStore) -> 
     assert store.get("things").count == len(fixed)
 
 
-def test_writers_from_many_threads_lose_nothing(store: FaissStore) -> None:
+def test_writers_from_many_threads_lose_nothing(any_store: VectorStore) -> None:
     def write(thread: int) -> None:
         for number in range(15):
-            store.upsert("things", [document(f"{thread}-{number}"), document("shared", str(thread))])
+            any_store.upsert("things", [document(f"{thread}-{number}"), document("shared", str(thread))])
             if number % 3 == 0:
-                store.delete_document("things", f"{thread}-{number}")
+                any_store.delete_document("things", f"{thread}-{number}")
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, range(4)))
     expected = {f"{thread}-{number}" for thread in range(4) for number in range(15) if number % 3} | {
         "shared"
     }
-    assert {hit.document.id for hit in store.search("things", vector_of("x"), 1000)} == expected
+    assert {hit.document.id for hit in any_store.search("things", vector_of("x"), 1000)} == expected
 
 
-def test_dropping_under_load_fails_calls_cleanly(store: FaissStore) -> None:
+def test_dropping_under_load_fails_calls_cleanly(any_store: VectorStore) -> None:
     def until_dropped(call: Callable[[], object]) -> bool:
         while True:
             try:
@@ -78,18 +78,18 @@ def test_dropping_under_load_fails_calls_cleanly(store: FaissStore) -> None:
             except UnknownDocument:
                 pass
 
-    store.upsert("things", [document("a")])
+    any_store.upsert("things", [document("a")])
     calls: list[Callable[[], object]] = [
-        lambda: store.search("things", vector_of("a"), 3),
-        lambda: store.get_document("things", "a"),
-        lambda: store.upsert("things", [document("b")]),
-        lambda: store.delete_document("things", "b"),
+        lambda: any_store.search("things", vector_of("a"), 3),
+        lambda: any_store.get_document("things", "a"),
+        lambda: any_store.upsert("things", [document("b")]),
+        lambda: any_store.delete_document("things", "b"),
     ]
     with ThreadPoolExecutor(len(calls)) as pool:
         pending = [pool.submit(until_dropped, call) for call in calls]
-        store.drop("things")
+        any_store.drop("things")
         assert all(future.result() for future in pending)
-    assert store.create("things", 8, "a-model").count == 0
+    assert any_store.create("things", 8, "a-model").count == 0
 
 
 def test_closing_waits_for_the_calls_under_way_and_lets_no_more_in() -> None:
