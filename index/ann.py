@@ -33,6 +33,7 @@ _MAX_CELLS = 65_536
 # a graph or cells that are mostly forbidden would hide neighbours.
 _SCAN_SHARE = 0.25
 _SPARE_CANDIDATES = 10
+_DEPTHS = (1.0, 4.0)  # candidates per neighbour asked for, besides the spare ones
 _CANDIDATES_PER_CELL_VISIT = 4  # a search for many neighbours visits cells that hold this many times as many
 
 
@@ -127,9 +128,13 @@ def cells_for(count: int) -> int:
 
 
 def efforts(kind: str, index: Any) -> list[Effort]:
-    """What a search may try, from least to most; more than the last would cost what a scan costs."""
+    """What a search may try, the preferred first; more breadth than the most would cost what a scan costs.
+
+    Twice the candidates that are asked for make up for one-byte codes as a rule, so breadth is raised before
+    depth; where that is not enough, the codes are too coarse, and depth is raised from the least breadth on.
+    """
     most = max(1, index.nlist // 4) if kind == IVF else 1024
     breadths = sorted({min(most, math.ceil(2 ** (step / 2))) for step in range(20)})
     if kind == HNSW:
-        breadths = [breadth for breadth in breadths if breadth >= 16] + [1024]
-    return [Effort(breadth, 2.0) for breadth in breadths] + [Effort(most, 4.0), Effort(most, 8.0)]
+        breadths = [breadth for breadth in breadths if breadth >= 16]
+    return [Effort(breadth, depth) for depth in _DEPTHS for breadth in breadths]

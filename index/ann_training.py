@@ -99,7 +99,8 @@ class SegmentTraining:
         truth = Truth(Probes.of(rows, vectors, searched))
         for batch, found in self.walk(segment.sequence):
             truth.add(batch, found)
-        recall = float(truth.recall(segment, self._log, live).mean())
+        found = truth.recall(segment, self._log, live)
+        recall = float(found.mean()) if len(found) else 1.0
         if recall >= self._settings.recall_floor:
             return replace(segment, recall=recall)
         tried = segment.effort

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 K = 10
 PROBES = 128
 
+_NO_ROW = -2  # neither a row nor what stands for the row of a query that is no document
+
 # The truth is summed in float32, results in float64. A result that scores as high as the tenth neighbour
 # is as good as it, whichever of equal documents it is.
 _SCORE_SLACK = 2e-6
@@ -44,34 +46,42 @@ class Probes:
 
 
 class Truth:
-    """The exact scores of each probe's ten nearest, gathered batch by batch."""
+    """The ten nearest of each probe, gathered batch by batch: their rows and their scores."""
 
     def __init__(self, probes: Probes) -> None:
         """Begin with no documents seen."""
         self.probes = probes
-        self._best = np.full((len(probes.own), K), -np.inf, np.float32)
+        self._scores = np.full((len(probes.own), K), -np.inf, np.float32)
+        self._rows = np.full((len(probes.own), K), _NO_ROW, np.int64)
 
     def add(self, rows: Sequence[int] | npt.NDArray[np.int64], vectors: Vectors) -> None:
         """See more documents: their row keys, ascending, and unit vectors [N, D]."""
+        keys = np.asarray(rows, np.int64)
         scores = self.probes.queries @ vectors.T
-        at = np.searchsorted(rows, self.probes.own)
-        for probe, position in enumerate(at.tolist()):
-            if position < len(rows) and rows[position] == self.probes.own[probe]:
-                scores[probe, position] = -np.inf
-        joined = np.concatenate([self._best, scores], axis=1)
-        self._best = np.partition(joined, joined.shape[1] - K, axis=1)[:, -K:]
+        scores[self.probes.own[:, None] == keys] = -np.inf  # a document is not its own neighbour
+        joined = np.concatenate([self._scores, scores], axis=1)
+        best = np.argpartition(joined, joined.shape[1] - K, axis=1)[:, -K:]
+        everything = np.concatenate([self._rows, np.broadcast_to(keys, scores.shape)], axis=1)
+        self._scores = np.take_along_axis(joined, best, axis=1)
+        self._rows = np.take_along_axis(everything, best, axis=1)
 
     def recall(
         self, segment: AnnSegment, log: DocumentLog, live: Bits | None = None
     ) -> npt.NDArray[np.float64]:
-        """Recall@10 of each probe, at the segment's effort; `live` says which of its documents still are."""
-        least = self._best.min(axis=1) - _SCORE_SLACK
-        expected = np.count_nonzero(np.isfinite(self._best), axis=1)
+        """Recall@10 of each probe, at the segment's effort; `live` says which of its documents still are.
+
+        Neighbours that were deleted since they were gathered count neither as found nor as missed.
+        """
+        with log.snapshot() as now:
+            live_rows, _ = now.live_vectors(np.unique(self._rows[self._rows != _NO_ROW]).tolist())
+        there = np.isin(self._rows, live_rows) & np.isfinite(self._scores)
+        expected = np.count_nonzero(there, axis=1)
+        least = np.where(there, self._scores, np.inf).min(axis=1) - _SCORE_SLACK
         found = [
             int(np.count_nonzero(scores >= low))
             for scores, low in zip(self._found(segment, log, live), least, strict=True)
         ]
-        return np.minimum(np.array(found), expected) / np.maximum(expected, 1)
+        return np.minimum(np.array(found), expected)[expected > 0] / expected[expected > 0]
 
     def _found(
         self, segment: AnnSegment, log: DocumentLog, live: Bits | None
@@ -103,7 +113,7 @@ def tuned(
     for effort in efforts:
         tried = replace(segment, effort=effort)
         recall = truth.recall(tried, log, live)
-        mean = float(recall.mean())
-        if mean - float(recall.std()) / np.sqrt(len(recall)) >= floor or mean == 1.0:
+        mean = float(recall.mean()) if len(recall) else 1.0
+        if mean == 1.0 or mean - float(recall.std()) / np.sqrt(len(recall)) >= floor:
             return replace(tried, recall=mean)
     return None

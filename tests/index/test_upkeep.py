@@ -1,0 +1,309 @@
+"""Collections that change their index in the background: when, to what, and what that leaves as it was."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index import upkeep
+from index.ann import HNSW, IVF, AnnSegment
+from index.ann_training import SegmentTraining
+from index.collection import SNAPSHOT_FILE
+from index.settings import IndexSettings
+from index.store import FaissStore
+from index.types import CollectionInfo, NewDocument, Vectors
+from index.view import View
+
+D = 16
+RNG = np.random.default_rng(17)
+CENTRES = RNG.normal(size=(40, D))
+
+
+def made_vectors(count: int) -> Vectors:
+    noisy = CENTRES[RNG.integers(0, len(CENTRES), count)] + 0.5 * RNG.normal(size=(count, D))
+    return (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
+
+
+VECTORS = made_vectors(4000)
+
+
+def documents(start: int, stop: int) -> list[NewDocument]:
+    return [NewDocument(f"doc-{n}", VECTORS[n], None, None, {"parity": n % 2}) for n in range(start, stop)]
+
+
+def settled(store: FaissStore) -> CollectionInfo:
+    return store._collection("things").settled()
+
+
+def segment_of(store: FaissStore) -> AnnSegment:
+    segment = store._collection("things")._views.current.layout.segment
+    assert segment is not None
+    return segment
+
+
+@pytest.fixture
+def opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FaissStore]]:
+    """Opens a store with settings; closes the one that was open."""
+    monkeypatch.setattr(upkeep, "_MIN_TAIL", 200)
+    opened: list[FaissStore] = []
+
+    def reopen(**settings: object) -> FaissStore:
+        if opened:
+            opened.pop().close()
+        opened.append(FaissStore(tmp_path, index=IndexSettings(**settings)))  # type: ignore[arg-type]
+        opened[0].create("things", D, "m")
+        return opened[0]
+
+    yield reopen
+    opened.pop().close()
+
+
+def nearest(query: Vectors, numbers: np.ndarray, k: int = 10) -> list[str]:
+    return [f"doc-{n}" for n in numbers[np.argsort(-(VECTORS[numbers] @ query), kind="stable")[:k]]]
+
+
+def recall(store: FaissStore, numbers: np.ndarray) -> float:
+    found = 0
+    for query in made_vectors(30):
+        hits = store.search("things", query, 10)
+        found += len({hit.document.id for hit in hits} & set(nearest(query, numbers)))
+    return found / 300
+
+
+def test_a_collection_that_grows_becomes_approximate_and_a_restart_keeps_that(
+    opening: Callable[..., FaissStore], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = opening(flat_threshold=1500)
+    store.upsert("things", documents(0, 1400))
+    assert (settled(store).index_kind, settled(store).recall) == ("flat", 1.0)
+    assert recall(store, np.arange(1400)) == 1.0
+    store.upsert("things", documents(1400, 2000))
+    info = settled(store)
+    assert info.index_kind == IVF
+    assert info.recall is not None
+    assert info.recall >= 0.95
+    assert recall(store, np.arange(2000)) >= 0.95
+    store.upsert("things", documents(2000, 2150))  # too few to be absorbed
+    store.delete_document("things", "doc-3")
+    trained_for = segment_of(store).trained_for
+
+    caplog.set_level(logging.WARNING)
+    store = opening(flat_threshold=1500)
+    assert segment_of(store).trained_for == trained_for  # it was not trained again
+    assert len(segment_of(store).rows) == 2000
+    assert "rebuilt" not in caplog.text
+    assert store.get("things") == CollectionInfo("things", 2149, D, IVF, "m")
+    assert store.search("things", VECTORS[2100], 1)[0].document.id == "doc-2100"
+    assert "doc-3" not in {hit.document.id for hit in store.search("things", VECTORS[3], 100)}
+
+    snapshot = tmp_path / "collections" / "things" / SNAPSHOT_FILE
+    store.close()
+    content = bytearray(snapshot.read_bytes())
+    content[len(content) // 2] ^= 4
+    snapshot.write_bytes(content)
+    store = opening(flat_threshold=1500)
+    assert "rebuilt the view of collection things: no usable snapshot (its checksum is wrong)" in caplog.text
+    assert settled(store).index_kind == IVF
+    assert store.get("things").count == 2149
+
+
+def test_what_is_written_later_is_absorbed(opening: Callable[..., FaissStore]) -> None:
+    store = opening(flat_threshold=1000)
+    store.upsert("things", documents(0, 1200))
+    settled(store)
+    first = segment_of(store)
+    store.upsert("things", documents(1000, 1700))
+    settled(store)
+    second = segment_of(store)
+    assert (first.trained_for, second.trained_for) == (1200, 1200)
+    assert len(second.rows) == 1200 + 700  # 200 of the first are dead
+    assert recall(store, np.arange(1700)) >= 0.95
+    assert store.get("things").count == 1700
+
+
+def test_a_collection_that_shrinks_is_flat_again(
+    opening: Callable[..., FaissStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "_MIN_DEAD", 50)
+    monkeypatch.setattr(upkeep, "_LEAST_TRAINABLE", 100)
+    store = opening(flat_threshold=150)
+    store.upsert("things", documents(0, 200))
+    assert settled(store).index_kind != "flat"
+    for number in range(110):
+        store.delete_document("things", f"doc-{number}")
+    assert settled(store).index_kind == "flat"
+    assert recall(store, np.arange(110, 200)) == 1.0
+
+
+@pytest.mark.parametrize("kind", [IVF, HNSW])
+def test_a_kind_that_is_asked_for_is_used_and_flat_stays_flat(
+    opening: Callable[..., FaissStore], kind: str
+) -> None:
+    store = opening(kind="flat", flat_threshold=1)
+    store.upsert("things", documents(0, 1100))
+    assert settled(store).index_kind == "flat"
+    store = opening(kind=kind)
+    assert settled(store).index_kind == kind
+    assert recall(store, np.arange(1100)) >= 0.95
+    store = opening(kind="flat")
+    assert settled(store).index_kind == "flat"
+    assert recall(store, np.arange(1100)) == 1.0
+
+
+def test_an_index_below_the_floor_gives_way_to_another_and_then_to_flat(
+    opening: Callable[..., FaissStore], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried = []
+    train = SegmentTraining.segment
+
+    def refuse(bad: set[str]) -> Callable[..., AnnSegment | None]:
+        def segment(
+            self: SegmentTraining, kind: str, view: View, searched: list[Vectors]
+        ) -> AnnSegment | None:
+            tried.append(kind)
+            return None if kind in bad else train(self, kind, view, searched)
+
+        return segment
+
+    monkeypatch.setattr(SegmentTraining, "segment", refuse({IVF}))
+    store = opening(flat_threshold=1000)
+    store.upsert("things", documents(0, 1100))
+    assert settled(store).index_kind == HNSW
+    monkeypatch.setattr(SegmentTraining, "measured", lambda *_: None)  # recall has fallen
+    store._collection("things")._upkeep._measure = True
+    store._collection("things")._upkeep.look()
+    assert settled(store).index_kind == "flat"
+    assert "recall fell below 0.95" in caplog.text
+    assert recall(store, np.arange(1100)) == 1.0
+    assert tried == [IVF, HNSW]
+    store.upsert("things", documents(1100, 2100))
+    settled(store)
+    assert tried == [IVF, HNSW]  # it is tried again when there are twice as many
+    monkeypatch.setattr(SegmentTraining, "segment", refuse({IVF, HNSW}))
+    store.upsert("things", documents(2100, 2300))
+    assert settled(store).index_kind == "flat"
+    assert tried == [IVF, HNSW, IVF, HNSW]
+
+
+def test_reads_and_writes_go_on_while_an_index_is_made(
+    opening: Callable[..., FaissStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The training is held up half-way; what is written and deleted meanwhile is in the switched view."""
+    begun, go_on = threading.Event(), threading.Event()
+    add = SegmentTraining._add
+
+    def slow(self: SegmentTraining, index: object, vectors: Vectors) -> None:
+        begun.set()
+        go_on.wait(timeout=60)
+        add(self, index, vectors)
+
+    monkeypatch.setattr(SegmentTraining, "_add", slow)
+    store = opening(flat_threshold=1000)
+    store.upsert("things", documents(0, 1500))
+    begun.wait(timeout=60)
+    store.upsert("things", documents(1400, 1600))
+    store.delete_document("things", "doc-7")
+    assert store.search("things", VECTORS[1599], 1)[0].document.id == "doc-1599"
+    assert store.get("things").index_kind == "flat"
+    go_on.set()
+    info = settled(store)
+    assert (info.index_kind, info.count) == (IVF, 1599)
+    live = np.array([n for n in range(1600) if n != 7])
+    assert recall(store, live) >= 0.95
+    assert {hit.document.id for hit in store.search("things", VECTORS[7], 20)}.isdisjoint({"doc-7"})
+
+
+def test_closing_gives_up_what_is_under_way(
+    opening: Callable[..., FaissStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+    fit = SegmentTraining._fit_cells
+
+    def wait_for_closing(self: SegmentTraining, index: object, sample: Vectors) -> None:
+        begun.set()
+        assert self._stopping.wait(timeout=60)
+        fit(self, index, sample)
+
+    monkeypatch.setattr(SegmentTraining, "_fit_cells", wait_for_closing)
+    store = opening(flat_threshold=1000)
+    store.upsert("things", documents(0, 1500))
+    begun.wait(timeout=60)
+    store.close()
+    monkeypatch.setattr(SegmentTraining, "_fit_cells", fit)
+    store = opening(flat_threshold=1000)
+    assert (settled(store).index_kind, store.get("things").count) == (IVF, 1500)
+
+
+def test_a_failed_upkeep_is_logged_and_the_collection_goes_on(
+    opening: Callable[..., FaissStore], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no memory for cells")
+
+    monkeypatch.setattr(SegmentTraining, "_fit_cells", fail)
+    store = opening(flat_threshold=1000)
+    store.upsert("things", documents(0, 1100))
+    assert settled(store).index_kind == "flat"
+    assert "no memory for cells" in caplog.text
+    assert recall(store, np.arange(1100)) == 1.0
+
+
+def test_recall_is_measured_again_on_what_was_searched_for(
+    opening: Callable[..., FaissStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "_SEARCHES_BETWEEN_MEASUREMENTS", 20)
+    seen: list[int] = []
+    measured = SegmentTraining.measured
+
+    def watched(self: SegmentTraining, view: View, searched: list[Vectors]) -> AnnSegment | None:
+        seen.append(len(searched))
+        return measured(self, view, searched)
+
+    monkeypatch.setattr(SegmentTraining, "measured", watched)
+    store = opening(flat_threshold=1000)
+    store.upsert("things", documents(0, 1100))
+    settled(store)
+    for query in made_vectors(45):
+        store.search("things", query, 3)
+    info = settled(store)
+    assert seen
+    assert all(count >= 20 for count in seen)
+    assert info.recall is not None
+    assert info.recall >= 0.95
+
+
+def test_readers_and_a_writer_across_many_switches(opening: Callable[..., FaissStore]) -> None:
+    """Documents that are never deleted are found throughout, wherever the view has them."""
+    store = opening(flat_threshold=1000)
+    store.upsert("things", documents(0, 900))
+    finished = threading.Event()
+
+    def read(seed: int) -> int:
+        rng, searches = np.random.default_rng(seed), 0
+        while not finished.is_set():
+            number = int(rng.integers(0, 900))
+            [hit] = store.search("things", VECTORS[number], 1, {"parity": number % 2})
+            assert hit.document.id == f"doc-{number}"
+            searches += 1
+        return searches
+
+    def write() -> None:
+        try:
+            for start in range(900, 3600, 150):
+                store.upsert("things", documents(start, start + 150))
+                store.delete_document("things", f"doc-{start}")
+        finally:
+            finished.set()
+
+    with ThreadPoolExecutor(3) as pool:
+        readers = [pool.submit(read, seed) for seed in range(2)]
+        pool.submit(write).result()
+        assert all(reader.result() for reader in readers)
+    info = settled(store)
+    assert (info.index_kind, info.count) == (IVF, 3600 - 18)
