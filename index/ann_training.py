@@ -97,8 +97,8 @@ class SegmentTraining:
         with self._log.snapshot() as now:
             rows, vectors = now.live_vectors(np.sort(segment.rows[choice]).tolist())
         truth = Truth(Probes.of(rows, vectors, searched))
-        for batch, found in self.walk(segment.sequence):
-            truth.add(batch, found)
+        for batch, seen in self.walk(segment.sequence):
+            truth.add(batch, seen)
         found = truth.recall(segment, self._log, live)
         recall = float(found.mean()) if len(found) else 1.0
         if recall >= self._settings.recall_floor:
