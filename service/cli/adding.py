@@ -78,7 +78,11 @@ def add(
     else:
         job = partial(_add_by_server, paths, collection, url, image_root)
     with FailureFile(failures or default_path(collection)) as bad:
-        outcome = _track(paths, collection, bad, as_json, job)
+        try:
+            outcome = _track(paths, collection, bad, as_json, job)
+        except KeyboardInterrupt:
+            typer.echo("Interrupted; the same command goes on where this one stopped.", err=True)
+            raise
     _show(collection, outcome, bad, as_json)
     if bad.count:
         raise typer.Exit(int(Exit.FAILED))

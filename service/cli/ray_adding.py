@@ -130,7 +130,7 @@ def _connected(address: str | None) -> Iterator[Any]:
         except (ConnectionError, ValueError, RuntimeError) as error:
             fail(f"No Ray cluster answers at {address} ({error}).", Exit.UNREACHABLE)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         yield ray
     finally:
