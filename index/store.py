@@ -7,7 +7,7 @@
 
 A collection whose files turn out to be damaged, at opening or in any call, is salvaged: what is sound goes
 into a new log, what is not is named, and the call is made again. One that cannot be salvaged is listed as
-damaged and refuses its calls; the others are open.
+unusable and refuses its calls; the others are open.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from index.settings import IndexSettings
 from index.types import (
     CollectionExists,
     CollectionInfo,
+    CollectionSpace,
     DamagedLog,
     Document,
     Hit,
@@ -38,13 +39,14 @@ from index.types import (
     NewDocument,
     StorageError,
     UnknownCollection,
+    UnusableCollection,
     Vectors,
     Verification,
 )
 from index.validation import check_dimensions, check_name, check_text
 
 SNAPSHOT_EVERY = 10_000
-DAMAGED = "damaged"  # the index kind of a collection that cannot be served
+UNUSABLE = "unusable"  # the index kind of a collection that cannot be served
 
 _Answer = TypeVar("_Answer")
 
@@ -102,15 +104,20 @@ class FaissStore:
         return info
 
     def list(self) -> Sequence[CollectionInfo]:
-        """Every collection, by name; those that cannot be served have the index kind "damaged"."""
+        """Every collection, by name; those that cannot be served have the index kind "unusable"."""
         with self._changing:
             infos = [collection.info for collection in self._open.values()]
-            infos += [CollectionInfo(name, 0, 0, DAMAGED, "") for name in self._unusable]
+            infos += [CollectionInfo(name, 0, 0, UNUSABLE, "") for name in self._unusable]
             return sorted(infos, key=lambda info: info.name)
 
     def get(self, name: str) -> CollectionInfo:
         """One collection. Raises `UnknownCollection`."""
         return self._on(name, lambda collection: collection.info)
+
+    def space(self, name: str) -> CollectionSpace:
+        """What vectors a collection takes. Raises `UnknownCollection`."""
+        info = self.get(name)
+        return CollectionSpace(name, info.dimensions, info.model)
 
     def drop(self, name: str) -> None:
         """Remove a collection and its documents from disk. Raises `UnknownCollection`."""
@@ -286,7 +293,7 @@ class FaissStore:
     def _check_usable(self, name: str) -> None:
         reason = self._unusable.get(name)
         if reason is not None:
-            raise DamagedLog(f"The collection {name!r} cannot be served: {reason}") from reason
+            raise UnusableCollection(f"The collection {name!r} cannot be served: {reason}") from reason
 
     def _check_free(self, name: str, replace: bool) -> None:
         if not replace and (name in self._open or name in self._unusable):

@@ -52,6 +52,15 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectionSpace:
+    """What vectors a collection takes: how long they are, and which checkpoint made them."""
+
+    name: str
+    dimensions: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionInfo:
     """A collection as its users see it; `model` names the checkpoint that made its vectors."""
 
@@ -131,6 +140,10 @@ class StoreUnreachable(StorageError):
     """The store's server does not answer. What was asked may be done or not; asking again is harmless."""
 
 
+class UnusableCollection(StorageError):
+    """The collection is there and cannot be served: damaged beyond salvage, or of a newer format."""
+
+
 class DataDirectoryLocked(StoreError):
     """Another process has the data directory open."""
 
@@ -173,6 +186,9 @@ class VectorStore(Protocol):
 
     def get(self, name: str) -> CollectionInfo:
         """One collection. Raises `UnknownCollection`."""
+
+    def space(self, name: str) -> CollectionSpace:
+        """What vectors a collection takes; unlike `get` it counts nothing. Raises `UnknownCollection`."""
 
     def drop(self, name: str) -> None:
         """Remove a collection and its documents from disk. Raises `UnknownCollection`."""

@@ -70,13 +70,13 @@ class IngestionService:
         ids = _assign_ids(documents)
         for document_id, document in zip(ids, documents, strict=True):
             check_fields(document_id, document.item.text, document.metadata, document.item.address)
-        info = await anyio.to_thread.run_sync(self._store.get, collection, limiter=self._store_threads)
+        space = await anyio.to_thread.run_sync(self._store.space, collection, limiter=self._store_threads)
         if made_by is None:
-            check_same_space(info, self._embedder.info)
+            check_same_space(space, self._embedder.info)
             vectors, images = await self._embed([document.item for document in documents], deadline)
         else:
-            check_made_by(info, made_by)
-            vectors, images = await self._take(documents, info.dimensions, deadline)
+            check_made_by(space, made_by)
+            vectors, images = await self._take(documents, space.dimensions, deadline)
         written = [
             NewDocument(document_id, vector, document.item.text, image, document.metadata)
             for document_id, document, vector, image in zip(ids, documents, vectors, images, strict=True)

@@ -95,15 +95,15 @@ class SearchService:
 
     async def _check(self, question: SearchQuestion) -> None:
         try:
-            info = await anyio.to_thread.run_sync(
-                self._store.get, question.collection, limiter=self._store_threads
+            space = await anyio.to_thread.run_sync(
+                self._store.space, question.collection, limiter=self._store_threads
             )
         except InvalidInput as error:  # of the name, which this call knows as "collection"
             raise field_problem(problems.INVALID_INPUT, "collection", str(error)) from None
         if question.filter is not None:
             parse_filter(question.filter)
         if question.item is not None:
-            check_same_space(info, self._embedder.info)
+            check_same_space(space, self._embedder.info)
 
     async def _embed(
         self, question: SearchQuestion, options: EmbedOptions, deadline: float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from index.types import CollectionInfo
+from index.types import CollectionInfo, CollectionSpace
 from model.types import EngineInfo
 from service import problems
 from service.problems import Problem
@@ -13,7 +13,7 @@ def vector_space(info: EngineInfo) -> str:
     return f"{info.model}@{info.checkpoint_sha256[:12]}"
 
 
-def check_same_space(collection: CollectionInfo, info: EngineInfo) -> None:
+def check_same_space(collection: CollectionInfo | CollectionSpace, info: EngineInfo) -> None:
     """Raise a `Problem` (409) if the collection was made by another model than the one served."""
     if collection.model == vector_space(info) and collection.dimensions == info.dimensions:
         return
@@ -26,7 +26,7 @@ def check_same_space(collection: CollectionInfo, info: EngineInfo) -> None:
     )
 
 
-def check_made_by(collection: CollectionInfo, model: str) -> None:
+def check_made_by(collection: CollectionInfo | CollectionSpace, model: str) -> None:
     """Raise a `Problem` (409) if vectors of the checkpoint `model` do not belong into the collection."""
     if collection.model == model:
         return

@@ -36,7 +36,7 @@ class MilvusCollection:
         self._parts = Parts(connection, parts_name(data_name))
 
     def count(self) -> int:
-        """How many documents there are, as consistently as searches are: each begins with asking for this."""
+        """How many documents there are, as consistently as searches are."""
         return int(
             self._connection.call(
                 "query", self.data_name, output_fields=["count(*)"], consistency_level=self._consistency

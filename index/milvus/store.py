@@ -35,6 +35,7 @@ from index.milvus.schema import (
 from index.types import (
     CollectionExists,
     CollectionInfo,
+    CollectionSpace,
     Document,
     Hit,
     Image,
@@ -115,6 +116,11 @@ class MilvusStore:
             )
 
         return self._on(name, read)
+
+    def space(self, name: str) -> CollectionSpace:
+        """What vectors a collection takes. Raises `UnknownCollection`."""
+        settings = self._collection(name).settings
+        return CollectionSpace(name, settings.dimensions, settings.model)
 
     def drop(self, name: str) -> None:
         """Remove a collection and its documents. Raises `UnknownCollection`."""

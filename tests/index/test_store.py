@@ -11,6 +11,7 @@ import pytest
 from index.types import (
     CollectionExists,
     CollectionInfo,
+    CollectionSpace,
     Document,
     Image,
     InvalidInput,
@@ -40,6 +41,9 @@ def test_create_is_repeatable_and_refuses_other_settings(store: VectorStore) -> 
         with pytest.raises(CollectionExists):
             store.create("more", dimensions, model)
     assert [info.name for info in store.list()] == ["more", "things"]
+    assert store.space("more") == CollectionSpace("more", 8, "a-model")
+    with pytest.raises(UnknownCollection):
+        store.space("nothing")
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "A", "-a", "a" * 65, "a\n", "é", "a.b", 3, None])
