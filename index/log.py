@@ -141,7 +141,7 @@ class DocumentLog:
         ids = [document.id for document in documents]
         with storage_errors(self._path), transaction(self._writer):
             removed = remove_documents(self._writer, ids)
-            last = advance(self._writer, len(documents), len(documents) - removed.count)
+            last = advance(self._writer, len(documents), len(documents) - removed.documents)
             rows = range(last - len(documents) + 1, last + 1)
             digest = insert_documents(self._writer, rows, documents, metadata)
             insert_vectors(self._writer, rows, vectors)
@@ -163,7 +163,7 @@ class DocumentLog:
         """
         with storage_errors(self._path), transaction(self._writer):
             removed = remove_documents(self._writer, [document_id])
-            if not removed.count:
+            if not removed.documents:
                 raise UnknownDocument(f"No document has the id {document_id!r}.")
             sequence = advance(self._writer, 1, -1)
             add_to_digest(self._writer, -removed.digest)

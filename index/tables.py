@@ -17,7 +17,7 @@ VARIABLES = 512  # below SQLite's limit on the question marks of one statement
 class Removed(NamedTuple):
     """How many documents a statement deleted, the sum of their checksums, and their row keys."""
 
-    count: int
+    documents: int
     digest: int
     rows: Sequence[int]
 
@@ -54,7 +54,7 @@ def insert_documents(
 
 def insert_vectors(connection: sqlite3.Connection, rows: Sequence[int], vectors: Vectors) -> None:
     """Write vectors [N, D] as little-endian float32."""
-    stored = memoryview(np.ascontiguousarray(vectors, dtype="<f4").reshape(-1)).cast("B")
+    stored = np.ascontiguousarray(vectors, dtype="<f4").reshape(-1).view(np.uint8).data
     size = 4 * vectors.shape[1]
     blobs = (stored[start : start + size] for start in range(0, len(stored), size))
     connection.executemany(

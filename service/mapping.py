@@ -13,6 +13,7 @@ from index.types import (
     StoreUnreachable,
     UnknownCollection,
     UnknownDocument,
+    UnusableCollection,
 )
 from model.errors import (
     DeadlineExceeded,
@@ -82,8 +83,8 @@ def store_problem(error: StoreError) -> Problem:
         return field_problem(problems.INVALID_INPUT, error.field, message)
     if isinstance(error, StoreUnreachable):
         return Problem(problems.STORE_UNREACHABLE, _sentence(error), headers=retry_after(5))
-    if isinstance(error, DamagedLog):
-        return Problem(problems.DAMAGED, _sentence(error))
+    if isinstance(error, DamagedLog | UnusableCollection):
+        return Problem(problems.UNUSABLE, _sentence(error))
     if isinstance(error, StorageError):
         return Problem(problems.STORAGE, f"{_sentence(error)} Nothing of this call was kept.")
     return Problem(problems.INTERNAL, "The index failed. The log names the cause under this request's id.")

@@ -16,7 +16,7 @@ import structlog
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from index.types import DamagedLog, Image, NewDocument, UnknownCollection, VectorStore
+from index.types import Image, NewDocument, UnknownCollection, UnusableCollection, VectorStore
 from model.types import Embedder, EmbedOptions, EngineObserver, InputType, Item
 from service.bulk_embedding import DOCUMENT_PRIORITY
 from service.images import media_type
@@ -131,8 +131,8 @@ def prepare_default_collection(
         existing = backend.store.get(DEFAULT_COLLECTION)
     except UnknownCollection:
         existing = backend.store.create(DEFAULT_COLLECTION, backend.embedder.info.dimensions, space)
-    except DamagedLog as error:
-        _log.error("collection 'default' is damaged; the other collections are served", reason=str(error))
+    except UnusableCollection as error:
+        _log.error("collection 'default' cannot be served; the others are", reason=str(error))
         return
     if existing.model != space:
         _log.warning(

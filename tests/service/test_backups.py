@@ -135,8 +135,8 @@ def test_a_collection_that_cannot_be_salvaged_does_not_stop_the_server(serve, ma
         file.write_bytes(b"nothing that can be read" * 1000)
     with serve() as client:
         kinds = {c["name"]: c["index_kind"] for c in client.get("/collections").json()["collections"]}
-        assert kinds == {"default": "flat", "other": "damaged"}
-        problem(client.get("/collections/other"), 500, "damaged-collection")
+        assert kinds == {"default": "flat", "other": "unusable"}
+        problem(client.get("/collections/other"), 500, "unusable-collection")
         assert client.post("/collections/other/verify").json()["damage"]
         assert client.delete("/collections/other").status_code == 204
 

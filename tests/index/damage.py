@@ -1,0 +1,59 @@
+"""Damages the files of a collection, and says what a store must hold after that."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from index.store import FaissStore
+from index.types import UnknownDocument
+from tests.index.documents import vector_of
+
+Texts = Mapping[str, str | None]  # by id; None: deleted
+
+
+def flip_bits(file: Path, choose: random.Random, count: int = 1) -> None:
+    """Turn over bits at random places of a file."""
+    content = bytearray(file.read_bytes())
+    for _ in range(count):
+        bit = choose.randrange(8 * len(content))
+        content[bit // 8] ^= 1 << bit % 8
+    file.write_bytes(content)
+
+
+def cut_short(file: Path, choose: random.Random) -> None:
+    """Take away the end of a file."""
+    content = file.read_bytes()
+    file.write_bytes(content[: choose.randrange(len(content))])
+
+
+def check_damaged(store: FaissStore, name: str, expected: Texts) -> set[str]:
+    """Every live document is served as it was written or is named as lost; nothing else is served.
+
+    Documents whose vectors follow from their texts are meant. Returns the ids of those that are lost.
+    """
+    live = {document_id: text for document_id, text in expected.items() if text is not None}
+    hits = store.search(name, vector_of("anything"), 1000)
+    served = {hit.document.id: hit.document.text for hit in hits}
+    assert len(served) == len(hits) == store.get(name).count
+    assert {document_id: live.get(document_id) for document_id in served} == served
+    for document_id, text in served.items():
+        assert text is not None
+        assert store.get_document(name, document_id).text == text
+        [hit] = store.search(name, vector_of(text), 1)
+        assert (hit.document.id, hit.score) == (document_id, pytest.approx(1.0, abs=1e-6))
+    lost = live.keys() - served.keys()
+    for document_id in expected.keys() - served.keys():
+        with pytest.raises(UnknownDocument):
+            store.get_document(name, document_id)
+    report = store.verify(name)
+    assert report.damage == []
+    assert {loss.id for loss in report.losses}.isdisjoint(served)
+    unnamed = lost - {loss.id for loss in report.losses}
+    # An id that was damaged itself may be told wrongly, or not at all; then it is counted.
+    assert len(unnamed) <= sum(loss.documents for loss in report.losses if loss.id not in expected)
+    assert bool(lost) <= bool(store.get(name).lost)
+    return lost

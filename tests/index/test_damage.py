@@ -1,0 +1,282 @@
+"""Damaged logs, journals and write-ahead logs: noticed, named, recovered from what is sound, never served."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from index.collection import LOG_FILE
+from index.log import JOURNAL_FILE
+from index.store import FaissStore
+from index.types import Image, NewDocument, UnknownDocument, UnusableCollection
+from tests.index.damage import Texts, check_damaged, cut_short, flip_bits
+from tests.index.documents import document, vector_of
+
+WAL_FILE = f"{LOG_FILE}-wal"
+ROW_OF = "(SELECT row FROM documents WHERE id = ?)"
+IDS = [f"doc-{number}" for number in range(120)]
+
+
+def written(store: FaissStore, changes: int, choose: random.Random, expected: dict[str, str | None]) -> None:
+    """Make changes to "things" and note them."""
+    for number in range(changes):
+        live = [document_id for document_id, text in expected.items() if text is not None]
+        if live and choose.random() < 0.3:
+            gone = choose.choice(live)
+            store.delete_document("things", gone)
+            expected[gone] = None
+        else:
+            names = sorted({choose.choice(IDS) for _ in range(choose.randint(1, 30))})
+            texts = {name: f"{name}@{number}.{len(live)}.{choose.random()}" for name in names}
+            store.upsert("things", [document(name, text) for name, text in texts.items()])
+            expected |= texts
+
+
+@pytest.fixture(scope="module")
+def crashed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Texts]:
+    """A data directory as a killed process leaves it: part in the database, part in the write-ahead log."""
+    folder = tmp_path_factory.mktemp("crashed")
+    expected: dict[str, str | None] = {}
+    choose = random.Random(5)
+    store = FaissStore(folder / "live", snapshot_every=25)
+    store.create("things", 8, "m")
+    store.create("others", 8, "m")
+    store.upsert("others", [document("untouched", "untouched")])
+    written(store, 40, choose, expected)
+    store.close()
+    store = FaissStore(folder / "live", snapshot_every=25)
+    written(store, 15, choose, expected)
+    shutil.copytree(folder / "live", folder / "data")
+    store.close()
+    return folder / "data", expected
+
+
+@pytest.fixture
+def files(crashed: tuple[Path, Texts], tmp_path: Path) -> Path:
+    """The files of the collection "things" in a copy of that directory."""
+    shutil.copytree(crashed[0], tmp_path / "data")
+    return tmp_path / "data" / "collections" / "things"
+
+
+@pytest.fixture
+def closed_files(files: Path) -> Path:
+    """The same after an orderly end: all of it in the database."""
+    FaissStore(files.parents[1]).close()
+    assert not (files / WAL_FILE).exists()
+    return files
+
+
+def reopened(files: Path) -> FaissStore:
+    store = FaissStore(files.parents[1])
+    assert store.get_document("others", "untouched").text == "untouched"
+    return store
+
+
+@pytest.fixture(params=range(6))
+def choose(request: pytest.FixtureRequest) -> random.Random:
+    return random.Random(request.param)
+
+
+def test_one_flipped_bit_in_the_write_ahead_log_costs_nothing(
+    files: Path, crashed: tuple[Path, Texts], choose: random.Random
+) -> None:
+    flip_bits(files / WAL_FILE, choose)
+    store = reopened(files)
+    assert check_damaged(store, "things", crashed[1]) == set()
+    store.close()
+
+
+@pytest.mark.parametrize("place", [3, 9, 18, 30, 32, 37, 41, 50], ids=str)
+def test_no_part_of_its_headers_is_too_important(
+    files: Path, crashed: tuple[Path, Texts], place: int
+) -> None:
+    """The file's header has 32 bytes; the first frame's page number, commit mark, salts and sums follow."""
+    content = bytearray((files / WAL_FILE).read_bytes())
+    content[place] ^= 1
+    (files / WAL_FILE).write_bytes(content)
+    store = reopened(files)
+    assert check_damaged(store, "things", crashed[1]) == set()
+    store.close()
+
+
+def test_many_flipped_bits_in_the_write_ahead_log_are_named(
+    files: Path, crashed: tuple[Path, Texts], choose: random.Random
+) -> None:
+    flip_bits(files / WAL_FILE, choose, 100)
+    store = reopened(files)
+    check_damaged(store, "things", crashed[1])
+    store.close()
+
+
+def test_a_write_ahead_log_that_lost_its_end_is_named(
+    files: Path, crashed: tuple[Path, Texts], choose: random.Random, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite itself would take this for a crash and say nothing; deleted documents would be back."""
+    cut_short(files / WAL_FILE, choose)
+    store = reopened(files)
+    assert check_damaged(store, "things", crashed[1])
+    assert "things" in caplog.text
+    assert "acknowledged changes are missing" in caplog.text
+    assert [kept.name.partition(".")[0] for kept in (files.parents[1] / "damaged").iterdir()] == ["things"]
+    store.close()
+
+
+@pytest.mark.parametrize("bits", [1, 8, 100])
+def test_flipped_bits_in_the_database_cost_what_they_hit(
+    closed_files: Path, crashed: tuple[Path, Texts], choose: random.Random, bits: int
+) -> None:
+    flip_bits(closed_files / LOG_FILE, choose, bits)
+    store = reopened(closed_files)
+    lost = check_damaged(store, "things", crashed[1])
+    if bits == 1:
+        assert len(lost) <= 1 or not store.get("things").count  # at most one, or a page of this small file
+    store.close()
+
+
+def test_a_database_that_was_cut_short(
+    closed_files: Path, crashed: tuple[Path, Texts], choose: random.Random
+) -> None:
+    cut_short(closed_files / LOG_FILE, choose)
+    store = reopened(closed_files)
+    check_damaged(store, "things", crashed[1])
+    store.close()
+
+
+@pytest.mark.parametrize("harm", [flip_bits, cut_short])
+def test_the_journal_alone_costs_nothing(
+    files: Path,
+    crashed: tuple[Path, Texts],
+    choose: random.Random,
+    harm: Callable[[Path, random.Random], None],
+) -> None:
+    harm(files / JOURNAL_FILE, choose)
+    store = reopened(files)
+    assert check_damaged(store, "things", crashed[1]) == set()
+    store.close()
+
+
+def test_a_lost_document_that_is_written_again_is_lost_no_more(
+    closed_files: Path, crashed: tuple[Path, Texts]
+) -> None:
+    live = sorted(document_id for document_id, text in crashed[1].items() if text is not None)
+    spoil(closed_files, "UPDATE documents SET text = 'spoilt' WHERE id IN (?, ?)", live[:2])
+    store = reopened(closed_files)
+    assert [loss.id for loss in store.verify("things").losses] == live[:2]
+    store.upsert("things", [document(live[0])])
+    assert [loss.id for loss in store.verify("things").losses] == live[1:2]
+    assert store.get("things").lost == 1
+    store.close()
+    store = reopened(closed_files)
+    assert store.get("things").lost == 1
+    store.close()
+
+
+def spoil(files: Path, statement: str, values: list[str]) -> None:
+    connection = sqlite3.connect(files / LOG_FILE)
+    connection.execute(statement, values)
+    connection.commit()
+    connection.close()
+
+
+@pytest.fixture
+def pictured(tmp_path: Path) -> Iterator[FaissStore]:
+    """An open store with documents that all have a text and an image."""
+    store = FaissStore(tmp_path / "data")
+    store.create("things", 8, "m")
+    images = {name: Image(f"picture of {name}".encode(), "image/png") for name in "abc"}
+    store.upsert(
+        "things", [NewDocument(name, vector_of(name), f"text {name}", images[name]) for name in "abc"]
+    )
+    yield store
+    store.close()
+
+
+def search_near_b(store: FaissStore) -> object:
+    return [hit.document.id for hit in store.search("things", vector_of("b"), 3)]
+
+
+def get_b(store: FaissStore) -> object:
+    return store.get_document("things", "b")
+
+
+def get_image_of_b(store: FaissStore) -> object:
+    return store.get_image("things", "b")
+
+
+@pytest.mark.parametrize(
+    ("statement", "call"),
+    [
+        ("UPDATE documents SET text = 'other' WHERE id = ?", search_near_b),
+        ("UPDATE documents SET metadata = '{}' || ' ' WHERE id = ?", get_b),
+        (f"DELETE FROM images WHERE row = {ROW_OF}", get_image_of_b),
+        (f"UPDATE images SET data = x'00' WHERE row = {ROW_OF}", get_image_of_b),
+    ],
+    ids=["text", "metadata", "no image", "image"],
+)
+def test_damage_that_a_call_meets_is_mended_and_never_served(
+    pictured: FaissStore, tmp_path: Path, statement: str, call: Callable[[FaissStore], object]
+) -> None:
+    spoil(tmp_path / "data" / "collections" / "things", statement, ["b"])
+    try:
+        answer = call(pictured)
+    except UnknownDocument:
+        answer = None
+    assert answer is None or sorted(answer) == ["a", "c"]
+    with pytest.raises(UnknownDocument):
+        pictured.get_document("things", "b")
+    assert [loss.id for loss in pictured.verify("things").losses] == ["b"]
+    assert pictured.get_image("things", "a").data == b"picture of a"
+    pictured.upsert("things", [document("d")])
+    assert pictured.get("things").count == 3
+
+
+def test_verify_reports_and_repairs_only_when_asked(pictured: FaissStore, tmp_path: Path) -> None:
+    files = tmp_path / "data" / "collections" / "things"
+    spoil(
+        files,
+        "UPDATE vectors SET vector = zeroblob(32) WHERE row = (SELECT row FROM documents WHERE id = ?)",
+        ["c"],
+    )
+    report = pictured.verify("things")
+    assert (len(report.damage), report.losses) == (1, [])
+    assert pictured.get("things").count == 3  # what is in memory is sound, and is still served
+    assert [loss.id for loss in pictured.verify("things", repair=True).losses] == ["c"]
+    assert pictured.verify("things").damage == []
+    assert pictured.get("things").count == 2
+
+
+@pytest.mark.parametrize("content", [b"not a database at all" * 100, b""])
+def test_a_log_that_is_all_gone_is_refused_alone(files: Path, content: bytes) -> None:
+    for file in files.iterdir():
+        file.write_bytes(content)
+    for _ in range(2):  # the first attempt must not make the second one worse
+        store = reopened(files)
+        with pytest.raises(UnusableCollection, match="neither it nor its journal"):
+            store.search("things", vector_of("x"), 1)
+        with pytest.raises(UnusableCollection):
+            store.create("things", 8, "m")
+        assert {info.name: info.index_kind for info in store.list()}["things"] == "unusable"
+        assert store.verify("things").damage
+        store.close()
+    store = reopened(files)
+    store.drop("things")
+    assert store.create("things", 8, "m").count == 0
+    store.close()
+
+
+def test_with_its_journal_an_unreadable_log_is_at_least_named(
+    files: Path, crashed: tuple[Path, Texts]
+) -> None:
+    (files / LOG_FILE).write_bytes(b"")
+    (files / WAL_FILE).unlink()
+    store = reopened(files)
+    assert (store.get("things").count, store.get("things").model) == (0, "m")
+    check_damaged(store, "things", crashed[1])
+    store.upsert("things", [document("doc-1", "again")])
+    assert store.get_document("things", "doc-1").text == "again"
+    store.close()
