@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from index.milvus.store import MilvusStore
 from index.store import FaissStore
 from index.types import Image, NewDocument
 from model.engine import Engine, EngineSettings
@@ -18,7 +19,7 @@ from model.errors import EngineStopped
 from model.types import EmbedOptions, InputType, Item
 from service.app import create_app
 from service.cli import app as command_line
-from service.rebuild_job import staged_name
+from service.rebuild_job import RebuildJob, RebuildProgress, staged_name
 from service.runtime import Backend
 from service.vector_space import vector_space
 from tests.service.images import encoded
@@ -173,6 +174,30 @@ def test_a_rebuild_that_was_cut_short_goes_on_and_follows_what_changed_between(s
         assert (info["count"], info["dimensions"]) == (149, 64)
         assert call(url, "GET", f"/collections/{NAME}/documents/doc-3").status_code == 404
         assert call(url, "GET", f"/collections/{NAME}/documents/doc-5").json()["text"] == "another text"
+
+
+def test_a_rebuild_works_on_milvus_too(tmp_path, loaded_model):
+    store, engine = MilvusStore(str(tmp_path / "lite.db")), Engine(loaded_model, tiny_settings())
+    try:
+        store.create(NAME, 32, OLD)
+        store.upsert(NAME, list(old_documents(55)))
+        job = RebuildJob(engine, store, NAME, drop_failed=False, batch=20, stopping=threading.Event())
+        for expected in (55, 0):  # the second time everything is staged already
+            progress = RebuildProgress(total=55)
+            store.create(staged_name(NAME), 64, vector_space(engine.info))
+            if not expected:
+                staged = [document for batch in store.export(NAME) for document in batch]
+                store.upsert(staged_name(NAME), staged)
+            job.run(progress)
+            assert (progress.done, progress.done - progress.resumed) == (55, expected)
+            assert [(info.name, info.count, info.dimensions) for info in store.list()] == [(NAME, 55, 64)]
+        [made] = engine.embed([Item("text 7")], EmbedOptions(input_type=InputType.DOCUMENT))
+        [hit] = store.search(NAME, made.vector, 1)
+        assert (hit.document.id, hit.document.metadata) == ("doc-7", {"n": 7})
+        assert store.get_image(NAME, "doc-50") == list(old_documents(55))[50].image
+    finally:
+        engine.close()
+        store.close()
 
 
 def test_writes_are_refused_while_it_runs_and_queries_answered(start):
