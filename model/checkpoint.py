@@ -65,6 +65,10 @@ class Manifest(BaseModel):
     prompt_format: dict[str, str] = Field(default_factory=lambda: asdict(PromptFormat()))
     image_format: dict[str, int | None] = Field(default_factory=lambda: asdict(ImageFormat()))
     training: dict[str, Any] = Field(default_factory=dict, description="Recipe, data and how it was run.")
+    dimensions: list[int] = Field(
+        default_factory=list,
+        description="Prefixes trained to work by themselves (Matryoshka); empty: the whole vector only.",
+    )
     scores: dict[str, Any] = Field(default_factory=dict, description="On development splits, by dataset.")
     licences: dict[str, str] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict, description="SHA-256 of every other file, by name.")

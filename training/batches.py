@@ -1,14 +1,10 @@
-"""Rows to batches: token ids, image places and who is whose positive.
-
-Every batch is of one dataset (its in-batch negatives are then worth telling apart), and which rows a step
-sees depends only on the recipe's seed and the step, so a resumed run sees what it would have seen.
-"""
+"""Rows to batches: token ids, image places and who is whose positive."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +13,12 @@ from model.prompts import PromptEncoder
 from model.types import InputType
 from training.losses import false_negative_mask
 from training.mmeb import TrainingRow, strip_image_marker
+from training.pictures import TrainingImages
+
+TEMPLATE_TOKENS = 16  # room for the prompt's own tokens beside the text and the image
+
+Content = tuple[str, str]  # a document: its text and its image's path
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,10 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A step's work: B queries with their responses, N distinct documents, and the targets.
+    """One process's part of a step, and what the loss over the whole batch needs to know.
 
+    The whole batch has B queries and N distinct documents; of W processes, each encodes B / W queries and
+    N / W documents (rounded up; the last process repeats documents that are then left out again).
     target [B] indexes each query's positive; masked [B, N] marks false negatives.
     """
 
@@ -46,12 +50,17 @@ class BatchBuilder:
     """Encodes rows as queries with responses and as documents."""
 
     def __init__(
-        self, prompts: PromptEncoder, image_tokens: int, max_text_tokens: int, max_augment_tokens: int
+        self,
+        prompts: PromptEncoder,
+        images: TrainingImages,
+        max_text_tokens: int,
+        max_augment_tokens: int,
+        hard_negatives: int = 1,
     ) -> None:
-        """`image_tokens` is what every image costs in the prompt (images are square of one size)."""
-        self.prompts, self.image_tokens = prompts, image_tokens
-        self.max_tokens = max_text_tokens + image_tokens + 16
-        self.max_augment_tokens = max_augment_tokens
+        """`hard_negatives` of each row's are used, from the first on."""
+        self.prompts, self.images = prompts, images
+        self.max_text_tokens, self.max_augment_tokens = max_text_tokens, max_augment_tokens
+        self.hard_negatives = hard_negatives
 
     def query(self, row: TrainingRow) -> Encoded:
         """Prompt, route token, augmentation (if any) and EOS."""
@@ -69,63 +78,65 @@ class BatchBuilder:
         image = image_path or None
         return Encoded(self._encode(text, image, InputType.DOCUMENT), image)
 
-    def build(self, dataset: str, rows: Sequence[TrainingRow]) -> Batch:
-        """Queries and distinct documents; a document that several rows share is encoded once."""
-        contents: dict[tuple[str, str], str] = {}
-        for row in rows:
-            contents.setdefault((row.pos_text, row.pos_image_path), row.pos_key)
-        for row in rows:
-            if row.neg_text or row.neg_image_path:
-                contents.setdefault((row.neg_text, row.neg_image_path), row.neg_key)
+    def build(self, dataset: str, rows: Sequence[TrainingRow], rank: int = 0, processes: int = 1) -> Batch:
+        """Queries and distinct documents; a document that several rows share is encoded once.
+
+        Raises ValueError where the rows cannot be divided among the processes.
+        """
+        if len(rows) % processes:
+            raise ValueError(
+                f"A batch of {len(rows)} queries does not divide among {processes} processes; "
+                f"make batch_size a multiple of {processes}."
+            )
+        contents = self._contents(rows)
         order = {content: number for number, content in enumerate(contents)}
         target = torch.tensor([order[row.pos_text, row.pos_image_path] for row in rows])
         masked = false_negative_mask(target, [row.pos_key for row in rows], list(contents.values()))
-        documents = [self.document(text, image) for text, image in contents]
-        return Batch(dataset, [self.query(row) for row in rows], documents, target, masked)
+        own_rows, own_contents = (
+            _share(list(rows), rank, processes),
+            _share(list(contents), rank, processes),
+        )
+        self.images.prepare(
+            [row.qry_image_path for row in own_rows if row.qry_image_path]
+            + [image for _, image in own_contents if image]
+        )
+        queries = [self.query(row) for row in own_rows]
+        return Batch(dataset, queries, [self.document(*content) for content in own_contents], target, masked)
+
+    def max_tokens(self, image: str | None) -> int:
+        """The longest prompt that is not cut."""
+        tokens = self.images.fixed_tokens or self._image_tokens(image)
+        return self.max_text_tokens + tokens + TEMPLATE_TOKENS
+
+    def _contents(self, rows: Sequence[TrainingRow]) -> dict[Content, str]:
+        """Every document of the batch with its key: the positives, then the hard negatives."""
+        contents: dict[Content, str] = {}
+        for row in rows:
+            contents.setdefault((row.pos_text, row.pos_image_path), row.pos_key)
+        for row in rows:
+            for negative in row.hard_negatives[: self.hard_negatives]:
+                contents.setdefault((negative.text, negative.image_path), negative.key)
+        return contents
 
     def _encode(self, text: str, image: str | None, input_type: InputType) -> list[int]:
         return self.prompts.encode(
             strip_image_marker(text) or None,
             None,
-            self.image_tokens if image else 0,
+            self._image_tokens(image),
             input_type,
-            max_tokens=self.max_tokens,
+            max_tokens=self.max_tokens(image),
             truncate=True,
         )
 
+    def _image_tokens(self, image: str | None) -> int:
+        if not image:
+            return 0
+        rows, columns = self.images.grid(image)
+        return rows * columns
 
-class Sampler:
-    """Chooses each step's dataset by weight and its rows by shuffled passes over the dataset."""
 
-    def __init__(
-        self,
-        rows: Mapping[str, Sequence[TrainingRow]],
-        weights: Mapping[str, float],
-        batch_size: int,
-        seed: int,
-    ) -> None:
-        """Raises ValueError for a dataset with fewer rows than a batch."""
-        for name, found in rows.items():
-            if len(found) < batch_size:
-                raise ValueError(
-                    f"Dataset '{name}' has {len(found)} rows, fewer than a batch of {batch_size}."
-                )
-        self.rows, self.weights, self.batch_size, self.seed = rows, weights, batch_size, seed
-        self.schedule: list[tuple[str, int]] = []
-        self._drawn = dict.fromkeys(rows, 0)
-        self._random = random.Random(seed)
-
-    def at(self, step: int) -> tuple[str, list[TrainingRow]]:
-        """The dataset and rows of a step."""
-        names = sorted(self.rows)
-        while len(self.schedule) <= step:
-            name = self._random.choices(names, [self.weights[n] for n in names])[0]
-            self.schedule.append((name, self._drawn[name]))
-            self._drawn[name] += 1
-        name, number = self.schedule[step]
-        rows = self.rows[name]
-        per_pass = len(rows) // self.batch_size
-        order = list(range(len(rows)))
-        random.Random(f"{self.seed}/{name}/{number // per_pass}").shuffle(order)
-        start = number % per_pass * self.batch_size
-        return name, [rows[i] for i in order[start : start + self.batch_size]]
+def _share(entries: list[Entry], rank: int, processes: int) -> list[Entry]:
+    """The process's run of the entries; all runs are of one length, the last ones filled up by repetition."""
+    size = -(-len(entries) // processes)
+    filled = entries + [entries[-1]] * (size * processes - len(entries))
+    return filled[rank * size : (rank + 1) * size]

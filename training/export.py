@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def export_checkpoint(
         name=recipe.name,
         base=Base(model=recipe.base, revision=revision),
         max_augment_tokens=recipe.max_augment_tokens,
-        image_format={"square_side": recipe.image_side, "min_pixels": 56 * 56, "max_pixels": 28 * 28 * 640},
+        dimensions=sorted(recipe.matryoshka),
+        image_format=asdict(recipe.image_format),
         training={"recipe": recipe.model_dump(), **facts},
         licences=licences,
     )
@@ -70,9 +72,16 @@ def update_manifest(folder: Path, **changes: Any) -> Manifest:
 
 
 def vision_weights(tower: Any, whole: bool) -> dict[str, Tensor]:
-    """What of the vision tower a checkpoint needs: all of it (`whole`), or the weights that learned."""
+    """What of the vision tower a checkpoint needs: all of it (`whole`), or the weights that learned.
+
+    LoRA weights in it are the adapter's, and names are those of a tower without LoRA.
+    """
     learned = {name for name, parameter in tower.named_parameters() if parameter.requires_grad}
-    return {name: tensor for name, tensor in tower.state_dict().items() if whole or name in learned}
+    return {
+        name.replace(".base_layer.", "."): tensor
+        for name, tensor in tower.state_dict().items()
+        if "lora_" not in name and (whole or name in learned)
+    }
 
 
 def _save_bfloat16(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -25,7 +25,10 @@ BATCH = 64
 
 def image_paths(rows: Iterable[TrainingRow]) -> list[str]:
     """Every image that the rows name, sorted, once each."""
-    found = {path for row in rows for path in (row.qry_image_path, row.pos_image_path, row.neg_image_path)}
+    found = set()
+    for row in rows:
+        found |= {row.qry_image_path, row.pos_image_path}
+        found |= {negative.image_path for negative in row.hard_negatives}
     return sorted(found - {""})
 
 

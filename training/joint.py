@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from model.checkpoint import base_revision, load_base
-from model.images import ImageFormat
 from model.mini_base import NAME as MINI_BASE
 from model.prompts import PromptEncoder
-from training.batches import BatchBuilder, Sampler
+from training.batches import BatchBuilder
 from training.export import export_checkpoint, require_replaceable, vision_weights
 from training.features import image_paths, tower_features
-from training.mmeb import TrainingRow, read_training_rows
+from training.mmeb import TrainingRow
+from training.parallel import Processes
+from training.pictures import CachedFeatures, LiveImages, TrainingImages
 from training.provenance import data_facts, machine_facts, tower_facts
 from training.recipe import Recipe
+from training.sampling import Sampler, sampling_weights
 from training.state import load_parameters, stored_facts
 from training.student import Student, add_lora
-from training.trainer import Trainer
+from training.trainer import STATE, Trainer
+from training.training_data import read_training_data
 from training.vision.distill import load_tower
 
 SPLITS = "Held-out contents (a tenth, by content hash) are scored (7 %) or calibrate the threshold (3 %)."
 PIXELS_PER_IMAGE_TOKEN = 28  # a side: patches of 14 pixels, merged two by two
+
+Rows = Mapping[str, Sequence[TrainingRow]]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,59 +45,127 @@ class Places:
     start_from: Path | None = None  # another run's state: its adapter is where this run begins
 
 
-def train(recipe: Recipe, places: Places, device: str = "cpu", report: Callable[[str], None] = print) -> None:
-    """Train (or go on training) and export.
+def train(
+    recipe: Recipe,
+    places: Places,
+    device: str = "auto",
+    report: Report = print,
+    tensorboard: bool = False,
+) -> None:
+    """Train (or go on training) and export; under Accelerate's launcher, on every process at once.
 
     Raises ValueError for missing data, naming the subset, and for an output folder of something else.
     """
-    require_replaceable(places.output)
-    rows = {name: _read_subset(places.data, name) for name in recipe.datasets}
+    processes = Processes.launched(device)
+    speak = report if processes.first else _silent
+    if processes.first:
+        require_replaceable(places.output)
+    rows = read_training_data(places.data, recipe, speak)
+    trainer = build_trainer(recipe, places, rows, processes, speak, tensorboard)
+    trainer.run()
+    if processes.first:
+        student = trainer.student
+        if processes.sharded:  # the run's last state holds the whole tensors
+            student, _ = build_student(recipe, places, rows, Processes(), speak)
+            load_parameters(places.run / STATE, student)
+        _export(recipe, places, student, _facts(places, rows, processes, trainer))
+        report(f"Wrote {places.output}")
+    processes.wait()
+
+
+def build_trainer(
+    recipe: Recipe,
+    places: Places,
+    rows: Rows,
+    processes: Processes,
+    report: Report = print,
+    tensorboard: bool = False,
+) -> Trainer:
+    """Student, batches and loop as a run begins with them. Raises ValueError as `build_student` does."""
+    student, prompts = build_student(recipe, places, rows, processes, report)
+    processes.shard(student)
+    if places.start_from is not None:
+        load_parameters(places.start_from, student, skip=".visual.merger.")
+    builder = BatchBuilder(
+        prompts, student.images, recipe.max_text_tokens, recipe.max_augment_tokens, recipe.hard_negatives
+    )
+    sizes = {name: len(subset) for name, subset in rows.items()}
+    weights = sampling_weights(recipe.datasets, sizes, recipe.sampling_temperature)
+    sampler = Sampler(rows, weights, recipe.batch_size, recipe.seed)
+    return Trainer(student, builder, sampler, recipe, places.run, processes, tensorboard)
+
+
+def build_student(
+    recipe: Recipe, places: Places, rows: Rows, processes: Processes, report: Report = print
+) -> tuple[Student, PromptEncoder]:
+    """The model with its adapter as a run begins with it, and the encoder of its prompts.
+
+    Raises ValueError for pictures without a vision tower, and for `matryoshka` lengths that do not fit.
+    """
     mini = recipe.base == MINI_BASE
     if mini and places.tower is None and any(image_paths(subset) for subset in rows.values()):
         raise ValueError(
             "The mini base sees nothing by itself: give --tower (solomon train vision makes one)."
         )
     model, tokenizer = load_base(recipe.base, report)
+    _require_full_length(recipe, model.config.text_config.hidden_size)
     tower = model.model.visual
     if places.tower is not None:
         load_tower(tower, places.tower)
-    paths = image_paths(row for subset in rows.values() for row in subset)
-    features = tower_features(
-        tower, paths, places.data / "images", ImageFormat(recipe.image_side), places.run / "features"
-    )
-    model.to(device=device, dtype=torch.bfloat16)
+    images = _images(recipe, places, rows, tower, processes)
+    dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+    model.to(device=processes.device, dtype=dtype)
     prompts = PromptEncoder(tokenizer)
-    torch.manual_seed(recipe.seed)  # the adapter's initial weights
+    torch.manual_seed(recipe.seed)  # the adapter's initial weights, the same on every process
     adapted = add_lora(model, recipe, prompts.routes)
     for parameter in tower.merger.parameters():
         parameter.requires_grad_(recipe.merger_learning_rate > 0)
     tower.merger.float()
-    grid = (recipe.image_side or 0) // PIXELS_PER_IMAGE_TOKEN
-    student = Student(adapted, prompts.routes, features, grid)
-    if places.start_from is not None:
-        load_parameters(places.start_from, student, skip=".visual.merger.")
-    builder = BatchBuilder(prompts, grid**2, recipe.max_text_tokens, recipe.max_augment_tokens)
-    sampler = Sampler(rows, recipe.datasets, recipe.batch_size, recipe.seed)
-    trainer = Trainer(student, builder, sampler, recipe, places.run)
-    trainer.run()
-    revision = base_revision(recipe.base, model)
-    vision = vision_weights(tower, whole=mini or places.tower is not None)
+    if recipe.gradient_checkpointing:
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    return Student(adapted, prompts.routes, images).train(), prompts
+
+
+def _images(recipe: Recipe, places: Places, rows: Rows, tower: Any, processes: Processes) -> TrainingImages:
+    root = places.data / "images"
+    if recipe.vision_tower != "cached":
+        return LiveImages(root, recipe.image_format, recipe.gradient_checkpointing)
+    paths = image_paths(row for subset in rows.values() for row in subset)
+    tower.to(processes.device)
+    with processes.first_alone():  # the others then find its cache
+        features = tower_features(tower, paths, root, recipe.image_format, places.run / "features")
+    return CachedFeatures(features, (recipe.image_side or 0) // PIXELS_PER_IMAGE_TOKEN)
+
+
+def _require_full_length(recipe: Recipe, dimensions: int) -> None:
+    if recipe.matryoshka and max(recipe.matryoshka) != dimensions:
+        raise ValueError(
+            f"matryoshka's longest prefix is {max(recipe.matryoshka)} and vectors of this base have "
+            f"{dimensions} dimensions; make {dimensions} the longest, so that the whole vector learns too."
+        )
+
+
+def _facts(places: Places, rows: Rows, processes: Processes, trainer: Trainer) -> dict[str, Any]:
     facts = {
         "data": data_facts(places.data, rows),
+        "weights": dict(trainer.batches.sampler.weights),
         "splits": SPLITS,
-        "machine": machine_facts(device),
+        "machine": machine_facts(str(processes.device)) | {"processes": processes.count},
         "seconds": trainer.seconds(),
     }
     if places.tower is not None:
         facts["vision_tower"] = tower_facts(places.tower)
     if places.start_from is not None:
         facts["start_from"] = stored_facts(places.start_from)
-    export_checkpoint(places.output, adapted, recipe, revision, vision, facts)
-    report(f"Wrote {places.output}")
+    return facts
 
 
-def _read_subset(data: Path, name: str) -> list[TrainingRow]:
-    path = data / "train" / f"{name}.parquet"
-    if not path.exists():
-        raise ValueError(f"{path} is missing: build the data first (solomon data mini) or drop '{name}'.")
-    return read_training_rows(path)
+def _export(recipe: Recipe, places: Places, student: Student, facts: dict[str, Any]) -> None:
+    tower = student.qwen.model.visual
+    vision = vision_weights(tower, whole=recipe.base == MINI_BASE or places.tower is not None)
+    revision = base_revision(recipe.base, student.qwen)
+    export_checkpoint(places.output, student.peft_model, recipe, revision, vision, facts)
+
+
+def _silent(line: str) -> None:
+    return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,12 +16,16 @@ class RepresentationLoss(nn.Module):
     documents that equal its positive (by key) are masked out, since they are no negatives at all.
     """
 
-    def __init__(self, temperature: float = 0.03) -> None:
-        """Raises ValueError for a temperature that is not positive."""
+    def __init__(self, temperature: float = 0.03, prefixes: Mapping[int, float] | None = None) -> None:
+        """`prefixes`: lengths of vector prefixes and their weights, for Matryoshka embeddings.
+
+        The loss is then the weighted mean over the prefixes, each of unit length by itself (Matryoshka
+        Representation Learning, arXiv 2205.13147). Raises ValueError for a temperature that is not positive.
+        """
         super().__init__()
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, not {temperature}")
-        self.temperature = temperature
+        self.temperature, self.prefixes = temperature, dict(prefixes or {})
 
     def forward(self, queries: Tensor, documents: Tensor, target: Tensor, masked: Tensor) -> Tensor:
         """The mean loss, in nats.
@@ -27,6 +33,15 @@ class RepresentationLoss(nn.Module):
         queries [B, D] and documents [N, D] of unit length; target [B], the index of each query's positive;
         masked [B, N], True where a document must not count as a negative (never at the target itself).
         """
+        if not self.prefixes:
+            return self._info_nce(queries, documents, target, masked)
+        total = queries.new_zeros(())
+        for length, weight in self.prefixes.items():
+            shortened = [F.normalize(vectors[:, :length], dim=-1) for vectors in (queries, documents)]
+            total = total + weight * self._info_nce(*shortened, target, masked)
+        return total / sum(self.prefixes.values())
+
+    def _info_nce(self, queries: Tensor, documents: Tensor, target: Tensor, masked: Tensor) -> Tensor:
         logits = queries @ documents.T / self.temperature
         return F.cross_entropy(logits.masked_fill(masked, float("-inf")), target)
 

@@ -15,6 +15,7 @@ import torch
 from safetensors import safe_open
 
 from training.mmeb import TrainingRow
+from training.training_data import dataset_path
 
 SOURCES = "sources.json"  # in a data folder: dataset to origin and licence
 FACTS = "facts"  # in a safetensors file's metadata: JSON
@@ -29,11 +30,22 @@ def data_facts(data: Path, rows: Mapping[str, Sequence[TrainingRow]]) -> dict[st
     return {
         name: {
             "rows": len(subset),
-            "sha256": file_sha256(data / "train" / f"{name}.parquet"),
+            "sha256": _data_sha256(dataset_path(data, name)),
             "source": sources.get(name, "not stated"),
         }
         for name, subset in rows.items()
     }
+
+
+def _data_sha256(path: Path) -> str:
+    """A file's hash; of a folder of shards, the hash of their names and hashes."""
+    if path.is_file():
+        return file_sha256(path)
+    digest = hashlib.sha256()
+    for shard in sorted(path.iterdir()):
+        if shard.is_file():
+            digest.update(f"{shard.name} {file_sha256(shard)}\n".encode())
+    return digest.hexdigest()
 
 
 def tower_facts(path: Path) -> dict[str, Any]:

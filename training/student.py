@@ -1,10 +1,8 @@
-"""The model in training: a Qwen2-VL with LoRA, trainable route tokens and (for the mini) merger."""
+"""The model in training: a Qwen2-VL with LoRA, trainable route tokens and, where asked for, vision."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -15,15 +13,15 @@ from torch.nn.utils.rnn import pad_sequence
 
 from model.prompts import RouteTokens
 from model.rope import ImageSpan, prompt_positions
-from model.vision import merge
 from training.batches import Encoded
+from training.pictures import TrainingImages
 from training.recipe import Recipe
 
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+VISION_LORA_TARGETS = r".*visual\.blocks.*\.(qkv|proj|fc1|fc2)"
 
 
-@dataclass(frozen=True, slots=True)
-class Encodings:
+class Encodings(NamedTuple):
     """What one forward pass over padded sequences gives.
 
     pooled [B, D], unit length, at each sequence's last token (EOS); response_logits [R, V] before each
@@ -38,15 +36,17 @@ class Encodings:
 def add_lora(model: Any, recipe: Recipe, routes: RouteTokens) -> Any:
     """Wrap a Qwen2-VL for training: LoRA in every text projection, the two route tokens trainable.
 
-    Where input and output embeddings are one matrix, peft ties the trained rows too; else both learn.
+    A recipe with `vision_tower = "lora"` adapts the projections of the vision blocks as well. Where input
+    and output embeddings are one matrix, peft ties the trained rows too; else both learn.
     """
     route_rows = [routes.embed_id, routes.augment_id]
     matrices = ["embed_tokens"] if model.config.tie_word_embeddings else ["embed_tokens", "lm_head"]
+    vision = f"|{VISION_LORA_TARGETS}" if recipe.vision_tower == "lora" else ""
     config = LoraConfig(
         r=recipe.lora_rank,
         lora_alpha=recipe.lora_alpha,
         lora_dropout=recipe.lora_dropout,
-        target_modules=LORA_TARGETS,
+        target_modules=LORA_TARGETS + vision,
         trainable_token_indices=dict.fromkeys(matrices, route_rows),
     )
     adapted = get_peft_model(model, config)
@@ -60,23 +60,27 @@ def add_lora(model: Any, recipe: Recipe, routes: RouteTokens) -> Any:
 class Student(nn.Module):
     """Runs padded batches through the adapted model; pads stand on the right, where causality hides them."""
 
-    def __init__(
-        self, peft_model: Any, routes: RouteTokens, features: Mapping[str, Tensor], grid: int
-    ) -> None:
-        """`features` are the frozen tower's hidden states by image path, [N, C]; `grid` the merged side."""
+    def __init__(self, peft_model: Any, routes: RouteTokens, images: TrainingImages) -> None:
+        """`images` gives the tokens of the images that the sequences name."""
         super().__init__()
         self.peft_model = peft_model
-        self.routes, self.features, self.grid = routes, features, grid
+        self.routes, self.images = routes, images
 
     @property
     def qwen(self) -> Any:
         """The Qwen2-VL under the adapter."""
         return self.peft_model.get_base_model()
 
-    def forward(self, sequences: list[Encoded]) -> Encodings:
-        """Encode sequences; see `Encodings`."""
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        device: torch.device = next(self.peft_model.parameters()).device
+        return device
+
+    def forward(self, sequences: list[Encoded], generation: bool = True) -> Encodings:
+        """Encode sequences; see `Encodings`. Without `generation` the responses are left out."""
         ids, positions = self._padded(sequences)
-        device = next(self.peft_model.parameters()).device
+        device = self.device
         ids = ids.to(device)
         embedded = self._with_images(self.qwen.get_input_embeddings()(ids), ids, sequences)
         hidden = self.qwen.model.language_model(
@@ -84,8 +88,9 @@ class Student(nn.Module):
         ).last_hidden_state
         last = torch.tensor([len(sequence.ids) - 1 for sequence in sequences], device=device)
         pooled = F.normalize(hidden[torch.arange(len(sequences), device=device), last].float(), dim=-1)
-        rows = [row for row, s in enumerate(sequences) for _ in range(s.response)]
-        columns = [len(s.ids) - s.response + i for s in sequences for i in range(s.response)]
+        responses = [s.response if generation else 0 for s in sequences]
+        rows = [row for row, length in enumerate(responses) for _ in range(length)]
+        columns = [len(s.ids) - n + i for s, n in zip(sequences, responses, strict=True) for i in range(n)]
         row, column = torch.tensor(rows, dtype=torch.long), torch.tensor(columns, dtype=torch.long)
         logits = self.qwen.lm_head(hidden[row, column - 1]) if rows else hidden.new_zeros(0, 1)
         return Encodings(pooled, logits, ids[row, column])
@@ -99,13 +104,12 @@ class Student(nn.Module):
     def _positions(self, sequence: Encoded) -> Tensor:
         image = None
         if sequence.image:
-            image = ImageSpan(sequence.ids.index(self.routes.image_id), self.grid, self.grid)
+            image = ImageSpan(sequence.ids.index(self.routes.image_id), *self.images.grid(sequence.image))
         return prompt_positions(len(sequence.ids), image)
 
     def _with_images(self, embedded: Tensor, ids: Tensor, sequences: list[Encoded]) -> Tensor:
         paths = [sequence.image for sequence in sequences if sequence.image]
         if not paths:
             return embedded
-        hidden = torch.stack([self.features[path] for path in paths]).to(embedded.device)
-        tokens = merge(self.qwen.model.visual, hidden.to(embedded.dtype))
-        return embedded.masked_scatter((ids == self.routes.image_id).unsqueeze(-1), tokens.to(embedded.dtype))
+        tokens = self.images.tokens(self.qwen.model.visual, paths, embedded.dtype)
+        return embedded.masked_scatter((ids == self.routes.image_id).unsqueeze(-1), tokens)

@@ -4,8 +4,10 @@ import pytest
 
 from model.prompts import PromptEncoder
 from tests.model.tiny import build_tokenizer
-from training.batches import BatchBuilder, Sampler
-from training.mmeb import TrainingRow
+from training.batches import BatchBuilder
+from training.mmeb import HardNegative, TrainingRow
+from training.pictures import CachedFeatures
+from training.sampling import Sampler, sampling_weights
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +17,7 @@ def prompts():
 
 @pytest.fixture(scope="module")
 def builder(prompts):
-    return BatchBuilder(prompts, image_tokens=4, max_text_tokens=40, max_augment_tokens=5)
+    return BatchBuilder(prompts, CachedFeatures({}, 2), max_text_tokens=40, max_augment_tokens=5)
 
 
 ROWS = [
@@ -74,7 +76,7 @@ def test_an_image_takes_its_tokens_and_the_marker_goes(builder, prompts):
 
 def test_a_long_text_is_cut_and_a_long_answer_survives(builder):
     query = builder.query(TrainingRow("word " * 100, pos_text="p", augmentation="yes"))
-    assert len(query.ids) - query.response == builder.max_tokens
+    assert len(query.ids) - query.response == builder.max_tokens(None)
 
 
 def rows_of(name, count):

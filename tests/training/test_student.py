@@ -14,6 +14,7 @@ from tests.training.tiny_data import image_rows, text_rows, tiny_recipe
 from training.batches import BatchBuilder
 from training.features import image_paths, tower_features
 from training.mmeb import strip_image_marker
+from training.pictures import CachedFeatures
 from training.student import Student, add_lora
 
 FORMAT = ImageFormat(56)
@@ -36,8 +37,8 @@ def untrained(tiny_base, tiny_data, tmp_path_factory):
         tmp_path_factory.mktemp("features"),
     )
     adapted = add_lora(model, tiny_recipe(tiny_base), prompts.routes)
-    student = Student(adapted, prompts.routes, features, 2).eval()
-    return student, BatchBuilder(prompts, 4, 64, 12)
+    images = CachedFeatures(features, 2)
+    return Student(adapted, prompts.routes, images).eval(), BatchBuilder(prompts, images, 64, 12)
 
 
 @torch.no_grad()

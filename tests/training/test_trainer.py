@@ -8,10 +8,13 @@ import torch
 from model.checkpoint import load_base
 from model.prompts import PromptEncoder
 from tests.training.tiny_data import text_rows, tiny_recipe
-from training.batches import BatchBuilder, Sampler
+from training.batches import BatchBuilder
+from training.pictures import CachedFeatures
+from training.run_log import LOG
+from training.sampling import Sampler
 from training.state import restore_state, save_state, stored_facts, trainable
 from training.student import Student, add_lora
-from training.trainer import LOG, STATE, Trainer, parameter_groups, schedule
+from training.trainer import STATE, Trainer, parameter_groups, schedule
 
 
 class Interrupted(Exception):
@@ -24,9 +27,10 @@ def trainer(base, folder, **changes):
     model, tokenizer = load_base(str(base), lambda line: None)
     prompts = PromptEncoder(tokenizer)
     torch.manual_seed(recipe.seed)
-    student = Student(add_lora(model, recipe, prompts.routes), prompts.routes, {}, 2).train()
+    images = CachedFeatures({}, 2)
+    student = Student(add_lora(model, recipe, prompts.routes), prompts.routes, images).train()
     model.model.visual.merger.requires_grad_(True)
-    builder = BatchBuilder(prompts, 4, recipe.max_text_tokens, recipe.max_augment_tokens)
+    builder = BatchBuilder(prompts, images, recipe.max_text_tokens, recipe.max_augment_tokens)
     sampler = Sampler({"cities": text_rows()}, recipe.datasets, recipe.batch_size, recipe.seed)
     return Trainer(student, builder, sampler, recipe, folder)
 

@@ -11,7 +11,8 @@ import typer
 
 from training.cli.data import mini
 from training.cli.evaluate import evaluate
-from training.cli.joint import joint
+from training.cli.joint import accelerate_config, joint
+from training.cli.mine import mine
 from training.cli.vision import vision
 
 train_app = typer.Typer(
@@ -19,6 +20,8 @@ train_app = typer.Typer(
 )
 train_app.command()(vision)
 train_app.command()(joint)
+train_app.command()(mine)
+train_app.command("accelerate-config")(accelerate_config)
 
 data_app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Build data sets in MMEB's row format."

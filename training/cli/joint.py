@@ -22,11 +22,36 @@ def joint(
         Path | None,
         typer.Option(help="state.safetensors of an earlier run whose adapter this one begins with."),
     ] = None,
-    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")] = "auto",
+    tensorboard: Annotated[bool, typer.Option(help="Write curves to RUN/tensorboard.")] = True,
 ) -> None:
-    """Train LoRA and route tokens by L_rep + alpha_gen L_gen; run again to go on after an interruption."""
+    """Train LoRA and route tokens by L_rep + alpha_gen L_gen; run again to go on after an interruption.
+
+    On several GPUs, with Accelerate's launcher and one of the configurations that come with the package
+    (`solomon train accelerate-config ddp` prints its path):
+
+    accelerate launch --config_file "$(solomon train accelerate-config ddp)" -m training.cli.joint ...
+    """
     from training.joint import Places, train
     from training.recipe import load_recipe
 
     with failures():
-        train(load_recipe(recipe), Places(data, run, output, tower, start_from), device, console.print)
+        places = Places(data, run, output, tower, start_from)
+        train(load_recipe(recipe), places, device, console.print, tensorboard)
+
+
+def accelerate_config(
+    kind: Annotated[str, typer.Argument(help="ddp: the model whole on each GPU; fsdp: sharded over them.")],
+) -> None:
+    """Print the path of a shipped Accelerate configuration, for `accelerate launch --config_file`."""
+    folder = Path(__file__).parents[1] / "accelerate"
+    path = folder / f"{kind}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+        typer.echo(f"solomon: no configuration '{kind}'; there are: {known}.", err=True)
+        raise typer.Exit(2)
+    typer.echo(path)
+
+
+if __name__ == "__main__":  # how Accelerate's launcher starts it
+    typer.run(joint)
