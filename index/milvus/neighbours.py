@@ -2,12 +2,11 @@
 
 Milvus sums in float32, scores roughly where an index is quantised, and breaks ties as it likes. So more
 rows than asked for are fetched, with their vectors, until what lies behind the last of them can no longer
-belong to the answer; they are checked against the filter and scored again in float64.
+belong to the answer; they are checked against the filter and scored again in float64. What cannot be
+settled so is scanned, within bounds.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
@@ -17,14 +16,15 @@ from index.milvus.connection import MilvusConnection
 from index.milvus.rows import StoredRow, stored_row
 from index.milvus.schema import INDEX_KINDS, CollectionSettings
 from index.milvus.terms import expression_of
-from index.types import Vectors
+from index.types import InvalidInput, Vectors
 
 FIELDS = ["key", "document", "vector"]
 
 _MARGIN = 16  # rows beyond k, so that one search usually tells where the ties with the k-th end
 _SCORE_SLACK = 1e-5  # what Milvus's float32 sums of unit vectors may be wrong by
 _MAX_LIMIT = 16_384  # of Milvus
-_MAX_RESPONSE_ROWS = 4  # times what one response should hold, before rows are walked instead
+_MAX_RESPONSES = 4  # as many rows may be asked for at once as this many batches hold
+MAX_WALKED = 200_000  # rows that one search may read and score here
 
 Scored = tuple[float, StoredRow]
 
@@ -54,21 +54,21 @@ class Neighbours:
     def nearest(self, k: int) -> list[Scored]:
         """The k best rows with their cosine similarities, best first, ties by id."""
         limit = min(_MAX_LIMIT, k * self._kind.overfetch + _MARGIN)
-        most = min(_MAX_LIMIT, max(limit, _MAX_RESPONSE_ROWS * self._rows_at_a_time))
+        most = min(_MAX_LIMIT, max(limit, _MAX_RESPONSES * self._rows_at_a_time))
         while True:
             rows = self._search(limit)
             passing = [row for row in rows if self._passes(row[1])]
-            if len(rows) < limit:
-                # Milvus says that there are no more; an approximate index may have overlooked some.
-                if len(passing) >= k or self._count() <= len(rows):
-                    return self._best(passing, k)
-                break
+            exhausted = len(rows) < limit
+            if exhausted and (len(passing) >= k or self._count() <= len(rows)):
+                return self._best(passing, k)
             if len(passing) > k and passing[k - 1][0] - rows[-1][0] > _SCORE_SLACK:
                 return self._best(passing, k)
-            if limit == most:
+            if exhausted or limit == most:
                 break
             limit = min(most, 4 * limit)
-        return self._nearest_of_all(k)
+        if len(passing) >= k:  # more rows tie with the k-th than a search returns; Milvus chose among them
+            return self._best(passing, k)
+        return self._nearest_of_all(k, passing, undecided=len(passing) < len(rows))
 
     def _search(self, limit: int) -> list[Scored]:
         """Rows with Milvus's scores, best first."""
@@ -95,12 +95,25 @@ class Neighbours:
         )
         return int(found[0]["count(*)"])
 
-    def _nearest_of_all(self, k: int) -> list[Scored]:
-        """Score every row that meets the expression; slow, and right when searching cannot tell."""
+    def _nearest_of_all(self, k: int, passing: list[Scored], *, undecided: bool) -> list[Scored]:
+        """Score every row that meets the expression, because searching found fewer than k.
+
+        Where these are too many, what was found is returned, unless that is because Milvus could not
+        decide the filter.
+        """
+        if self._count() > MAX_WALKED:
+            if undecided:
+                raise InvalidInput(
+                    "filter",
+                    "The filter compares values that only a scan can decide (several numbers or strings in "
+                    f"one list, or very long or large ones), in more than {MAX_WALKED} documents. Add a "
+                    "condition that narrows the search.",
+                )
+            return self._best(passing, k)
         best: list[Scored] = []
         for rows in self._connection.walk(self._collection, self._expression, FIELDS, self._rows_at_a_time):
-            stored: list[Any] = [(0.0, stored_row(row)) for row in rows]
-            best = self._best(best + [row for row in stored if self._passes(row[1])], k)
+            walked = [(0.0, stored_row(row)) for row in rows]
+            best = self._best(best + [row for row in walked if self._passes(row[1])], k)
         return best
 
     def _passes(self, row: StoredRow) -> bool:

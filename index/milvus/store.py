@@ -112,7 +112,12 @@ class MilvusStore:
         def read(collection: MilvusCollection) -> CollectionInfo:
             settings = collection.settings
             return CollectionInfo(
-                name, collection.count(), settings.dimensions, settings.index_kind, settings.model
+                name,
+                collection.count(),
+                settings.dimensions,
+                settings.index_kind,
+                settings.model,
+                recall=1.0 if settings.index_kind == "flat" else None,  # Milvus cannot search exactly besides
             )
 
         return self._on(name, read)

@@ -163,7 +163,7 @@ def test_what_milvus_cannot_hold_is_refused(milvus_store: MilvusStore) -> None:
 @pytest.mark.parametrize("kind", ["hnsw", "ivf_sq8"])
 def test_other_kinds_of_index_find_the_same(milvus_store: MilvusStore, milvus_uri: str, kind: Any) -> None:
     other = MilvusStore(milvus_uri, index_kind=kind, consistency="Bounded")
-    assert other.create("more", 8, "m").index_kind == kind
+    assert (other.create("more", 8, "m").index_kind, other.get("more").recall) == (kind, None)
     documents = [document(f"d{number}", n=number) for number in range(300)]
     for name in ("things", "more"):
         other.upsert(name, documents)
@@ -175,6 +175,38 @@ def test_other_kinds_of_index_find_the_same(milvus_store: MilvusStore, milvus_ur
             assert [hit.document.id for hit in found] == [hit.document.id for hit in exact]
             assert [hit.score for hit in found] == pytest.approx([hit.score for hit in exact], abs=1e-6)
     other.close()
+
+
+def test_what_a_search_cannot_settle_is_scanned(
+    milvus_store: MilvusStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.milvus.neighbours._MAX_LIMIT", 32)
+    undecided = [document(f"d{number:02}", years=[1990, 2020]) for number in range(60)]
+    far = NewDocument("far", -vector_of("query"), metadata={"years": [1990, 2000]})
+    milvus_store.upsert("things", [*undecided, far])
+    between = {"years": {"gt": 1995, "lt": 2010}}
+    assert [hit.document.id for hit in milvus_store.search("things", vector_of("query"), 5, between)] == [
+        "far"
+    ]
+    wanted = {"years": {"gt": 1995}}
+    hits = milvus_store.search("things", vector_of("query"), 5, wanted)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert len(milvus_store.search("things", vector_of("query"), 1000, wanted)) == 61
+    monkeypatch.setattr("index.milvus.neighbours.MAX_WALKED", 50)
+    with pytest.raises(InvalidInput, match="narrows") as caught:
+        milvus_store.search("things", vector_of("query"), 5, between)
+    assert caught.value.field == "filter"
+    assert len(milvus_store.search("things", vector_of("query"), 20, wanted)) == 20
+
+
+def test_more_ties_than_a_search_returns_are_ranked_among_those_returned(
+    milvus_store: MilvusStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.milvus.neighbours._MAX_LIMIT", 32)
+    milvus_store.upsert("things", [NewDocument(f"d{n:02}", vector_of("one")) for n in range(80)])
+    hits = milvus_store.search("things", vector_of("one"), 10)
+    assert len(hits) == 10
+    assert [hit.document.id for hit in hits] == sorted(hit.document.id for hit in hits)
 
 
 def test_a_lite_database_belongs_to_one_process(tmp_path: Path) -> None:
