@@ -80,18 +80,6 @@ def test_a_full_disk_is_reported_and_loses_nothing(store: FaissStore, tmp_path: 
     assert store.get("things").count == 2
 
 
-@pytest.mark.parametrize("damage", [b"not a database at all" * 100, b""])
-def test_a_damaged_log_is_reported(tmp_path: Path, damage: bytes) -> None:
-    store = FaissStore(tmp_path)
-    store.create("things", 8, "m")
-    store.close()
-    (tmp_path / "collections" / "things" / "documents.sqlite3").write_bytes(damage)
-    with pytest.raises(StorageError):
-        FaissStore(tmp_path)
-    with pytest.raises(StorageError):  # and not locked by the failed attempt
-        FaissStore(tmp_path)
-
-
 def test_a_file_in_place_of_the_directory_is_reported(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
     with pytest.raises(StorageError):

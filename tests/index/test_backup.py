@@ -1,0 +1,199 @@
+"""Backups are whole and of one moment while writes go on; restoring trusts nothing unchecked."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from index.collection import LOG_FILE
+from index.store import FaissStore
+from index.types import CollectionExists, Image, InvalidInput, KeptInFiles, StorageError, UnknownCollection
+from tests.index.damage import flip_bits
+from tests.index.documents import document, vector_of
+from tests.index.format_1 import make_format_1
+
+
+@pytest.fixture
+def filled(store: FaissStore) -> FaissStore:
+    store.upsert("things", [document(f"doc-{n}", f"text {n}", number=n) for n in range(200)])
+    store.upsert("things", [document("pictured", image=Image(b"a picture" * 3000, "image/png"))])
+    store.delete_document("things", "doc-7")
+    return store
+
+
+@pytest.fixture
+def backup(filled: FaissStore, tmp_path: Path) -> Path:
+    filled.backup("things", tmp_path / "things.backup")
+    return tmp_path / "things.backup"
+
+
+def contents(store: FaissStore, name: str) -> dict[str, object]:
+    return {
+        d.id: (d.text, d.metadata, d.image, d.vector.tobytes()) for batch in store.export(name) for d in batch
+    }
+
+
+def test_a_store_of_files_says_so(store: FaissStore) -> None:
+    assert isinstance(store, KeptInFiles)
+
+
+def test_a_backup_restores_everything(filled: FaissStore, backup: Path) -> None:
+    info = filled.restore(backup, "copy")
+    assert (info.count, info.dimensions, info.model) == (200, 8, "a-model")
+    assert contents(filled, "copy") == contents(filled, "things")
+    query = vector_of("text 3")
+    assert [(h.document, h.score) for h in filled.search("copy", query, 9)] == [
+        (h.document, h.score) for h in filled.search("things", query, 9)
+    ]
+    filled.upsert("copy", [document("doc-7")])  # the copy goes ways of its own
+    assert filled.existing_ids("things", ["doc-7"]) == set()
+    assert sorted(path.name for path in backup.parent.iterdir()) == ["data", "things.backup"]
+
+
+def test_restoring_puts_the_collection_back_and_keeps_it_over_a_restart(
+    filled: FaissStore, backup: Path, tmp_path: Path
+) -> None:
+    before = contents(filled, "things")
+    filled.upsert("things", [document("later"), document("doc-1", "changed")])
+    with pytest.raises(CollectionExists):
+        filled.restore(backup)
+    assert filled.existing_ids("things", ["later"]) == {"later"}
+    assert filled.restore(backup, replace=True).name == "things"
+    assert contents(filled, "things") == before
+    filled.close()
+    again = FaissStore(tmp_path / "data")
+    assert contents(again, "things") == before
+    again.close()
+
+
+def test_a_backup_is_of_one_moment_while_writes_go_on(filled: FaissStore, tmp_path: Path) -> None:
+    """Each write replaces the same documents with one version; a backup has a single version of them."""
+    names = [f"fixed-{n}" for n in range(20)]
+    filled.upsert("things", [document(name, version=0) for name in names])
+    stop = threading.Event()
+
+    def write() -> None:
+        version = 0
+        while not stop.is_set():
+            version += 1
+            filled.upsert("things", [document(name, version=version) for name in names])
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for number in range(4):
+            filled.backup("things", tmp_path / f"{number}.backup")
+    finally:
+        stop.set()
+        writer.join()
+    for number in range(4):
+        filled.restore(tmp_path / f"{number}.backup", "copy", replace=True)
+        versions = {filled.get_document("copy", name).metadata["version"] for name in names}
+        assert len(versions) == 1
+        assert filled.get("copy").count == 220
+
+
+def test_calls_go_on_while_a_collection_is_replaced(filled: FaissStore, backup: Path) -> None:
+    stop = threading.Event()
+    failures: list[Exception] = []
+
+    def read() -> None:
+        while not stop.is_set():
+            try:
+                assert filled.search("things", vector_of("text 3"), 1)[0].document.id == "doc-3"
+                assert filled.get_document("things", "pictured").image_media_type == "image/png"
+            except Exception as error:
+                failures.append(error)
+                return
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    try:
+        for _ in range(3):
+            filled.restore(backup, "things", replace=True)
+    finally:
+        stop.set()
+        for reader in readers:
+            reader.join()
+    assert failures == []
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_damaged_backup_is_refused_or_was_hit_where_nothing_is(
+    filled: FaissStore, backup: Path, seed: int
+) -> None:
+    flip_bits(backup, random.Random(seed))
+    before = contents(filled, "things")
+    try:
+        filled.restore(backup, "copy")
+    except InvalidInput:
+        with pytest.raises(UnknownCollection):
+            filled.get("copy")
+    else:
+        assert contents(filled, "copy") == before
+
+
+def spoilt(backup: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(backup)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER harm AFTER INSERT ON documents BEGIN DELETE FROM documents; END",
+        "CREATE VIEW harm AS SELECT * FROM documents",
+        "ALTER TABLE documents ADD COLUMN harm TEXT",
+        "UPDATE sqlite_master SET type = 'view', rootpage = 0, sql = 'CREATE VIEW images AS SELECT 1' "
+        "WHERE name = 'images'",
+        "UPDATE collection SET format = 3",
+        "UPDATE collection SET model = 'another'",
+        "DELETE FROM documents WHERE row = 5",
+        "DELETE FROM images",
+    ],
+)
+def test_a_prepared_file_is_refused(filled: FaissStore, backup: Path, statement: str) -> None:
+    spoilt(backup, statement)
+    with pytest.raises((InvalidInput, StorageError)):
+        filled.restore(backup, "copy")
+    with pytest.raises(UnknownCollection):
+        filled.get("copy")
+
+
+@pytest.mark.parametrize("content", [b"", b"no database" * 1000, b"SQLite format 3\x00" + bytes(5000)])
+def test_what_is_no_backup_is_refused(store: FaissStore, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(InvalidInput, match="backup"):
+        store.restore(tmp_path / "file", "copy")
+
+
+def test_a_backup_without_a_label_needs_a_name(filled: FaissStore, backup: Path) -> None:
+    spoilt(backup, "DROP TABLE backup")
+    with pytest.raises(InvalidInput, match="name is missing"):
+        filled.restore(backup)
+    assert filled.restore(backup, "copy").count == 200
+
+
+def test_a_log_of_format_1_can_be_restored(store: FaissStore, tmp_path: Path) -> None:
+    documents = [document(f"doc-{n}", f"text {n}", number=n) for n in range(30)]
+    make_format_1(tmp_path / "old" / LOG_FILE, documents)
+    assert store.restore(tmp_path / "old" / LOG_FILE, "old").count == 30
+    assert store.get_document("old", "doc-3").metadata == {"number": 3}
+    assert store.verify("old").damage == []
+
+
+def test_a_backup_that_cannot_be_written_leaves_no_file(filled: FaissStore, tmp_path: Path) -> None:
+    with pytest.raises(StorageError):
+        filled.backup("things", tmp_path / "no-such-folder" / "file")
+    with pytest.raises(UnknownCollection):
+        filled.backup("nothing", tmp_path / "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
