@@ -46,12 +46,12 @@ def restore_state(path: Path, module: nn.Module, optimizer: torch.optim.Optimize
         stored: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     for name, parameter in trainable(module).items():
         with torch.no_grad():
-            parameter.copy_(_like(parameter, stored[f"parameter/{name}"]))
+            parameter.copy_(placed_like(parameter, stored[f"parameter/{name}"]))
         prefix, suffix = "optimizer/", f"/{name}"
         keys = [key for key in stored if key.startswith(prefix) and key.endswith(suffix)]
         if keys:
             optimizer.state[parameter] = {
-                key[len(prefix) : -len(suffix)]: _like(parameter, stored[key])
+                key[len(prefix) : -len(suffix)]: placed_like(parameter, stored[key])
                 if stored[key].ndim
                 else stored[key]
                 for key in keys
@@ -67,7 +67,7 @@ def load_parameters(path: Path, module: nn.Module, skip: str | None = None) -> N
     with safe_open(path, "pt") as file, torch.no_grad():
         for name, parameter in trainable(module).items():
             if skip is None or skip not in name:
-                parameter.copy_(_like(parameter, file.get_tensor(f"parameter/{name}")))
+                parameter.copy_(placed_like(parameter, file.get_tensor(f"parameter/{name}")))
 
 
 def stored_facts(path: Path) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def whole(tensor: Tensor) -> Tensor:
     return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).contiguous()
 
 
-def _like(parameter: Tensor, values: Tensor) -> Tensor:
+def placed_like(parameter: Tensor, values: Tensor) -> Tensor:
     """Whole values as the parameter lies: on its device, and sharded as it is."""
     values = values.to(parameter.device)
     if not isinstance(parameter, DTensor):

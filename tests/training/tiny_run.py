@@ -7,7 +7,7 @@ import torch
 from tests.training.tiny_data import image_rows, text_rows, tiny_recipe
 from training.joint import Places, build_trainer
 from training.parallel import Processes
-from training.state import trainable, whole
+from training.state import placed_like, trainable, whole
 from training.training_data import read_training_data
 
 
@@ -25,7 +25,8 @@ def stirred(trainer):
     with torch.no_grad():
         for name, parameter in trainable(trainer.student).items():
             if "lora_B" in name:
-                parameter.copy_(torch.randn(parameter.shape, generator=draws) * 0.05)
+                drawn = torch.randn(parameter.shape, generator=draws) * 0.05
+                parameter.copy_(placed_like(parameter, drawn))
     return trainer
 
 
