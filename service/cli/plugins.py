@@ -14,6 +14,8 @@ _PASS_ALL = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opt
 _HELP = {
     "data": "Build training and evaluation data in MMEB's format (see `solomon data --help`).",
     "evaluate": "Score a checkpoint and write a report (see `solomon evaluate --help`).",
+    "pilot": "Find out which datasets and queries gain from augmentation (see `solomon pilot --help`).",
+    "synthesize": "Get augmentations from a teacher (see `solomon synthesize --help`).",
     "train": "Train a checkpoint: vision tower, recipe (see `solomon train --help`).",
 }
 _EXTRA = "train"  # every command that is announced so far needs the training package's libraries

@@ -13,6 +13,8 @@ from training.cli.data import mini
 from training.cli.evaluate import evaluate
 from training.cli.joint import accelerate_config, joint
 from training.cli.mine import mine
+from training.cli.pilot import StudyByDefault, gains, label, study
+from training.cli.synthesize import synthesize
 from training.cli.vision import vision
 
 train_app = typer.Typer(
@@ -36,3 +38,16 @@ def _data() -> None:
 
 evaluate_app = typer.Typer(add_completion=False)
 evaluate_app.command()(evaluate)
+
+synthesize_app = typer.Typer(add_completion=False)
+synthesize_app.command()(synthesize)
+
+pilot_app = typer.Typer(
+    cls=StudyByDefault,
+    no_args_is_help=True,
+    add_completion=False,
+    help="Find out which datasets, or which queries, gain from augmentation. Without a command: study.",
+)
+pilot_app.command()(study)
+pilot_app.command()(gains)
+pilot_app.command()(label)

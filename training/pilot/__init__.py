@@ -1,0 +1,1 @@
+"""The pilot study: which datasets, and which queries, gain from an augmentation."""

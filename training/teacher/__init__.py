@@ -1,0 +1,1 @@
+"""Synthesis of answer-style augmentations: from an endpoint, from the data, or from a Solomon model."""
