@@ -99,6 +99,12 @@ class Settings(BaseSettings):
     milvus_index: Literal["auto", "flat", "hnsw", "ivf_sq8", "diskann"] = Field(
         "auto", description="Kind of index of the collections that are made in Milvus."
     )
+    milvus_shards: int = Field(
+        1, ge=1, le=16, description="Shards of the collections that are made in Milvus; they spread writes."
+    )
+    milvus_replicas: int = Field(
+        1, ge=1, description="Copies of new collections in Milvus's query nodes; they spread searches."
+    )
     milvus_consistency: Literal["Strong", "Session", "Bounded", "Eventually"] = Field(
         "Strong",
         description="What a search in Milvus sees: every acknowledged write, this server's own, those older "

@@ -75,6 +75,8 @@ def open_store(settings: Settings) -> VectorStore:
             token,
             index_kind=settings.milvus_index,
             consistency=settings.milvus_consistency,
+            shards=settings.milvus_shards,
+            replicas=settings.milvus_replicas,
         )
     from index.settings import IndexSettings
     from index.store import FaissStore

@@ -115,8 +115,8 @@ def check_milvus_dimensions(dimensions: int) -> None:
         raise InvalidInput("dimensions", f"dimensions must be at most {MAX_DIMENSIONS} in Milvus.")
 
 
-def data_collection(settings: CollectionSettings, *, is_lite: bool) -> MilvusDefinition:
-    """The rows of a collection."""
+def data_collection(settings: CollectionSettings, *, shards: int, is_lite: bool) -> MilvusDefinition:
+    """The rows of a collection, whose writes are spread over shards."""
     from pymilvus import DataType, MilvusClient
 
     kind = INDEX_KINDS[settings.index_kind]
@@ -124,7 +124,8 @@ def data_collection(settings: CollectionSettings, *, is_lite: bool) -> MilvusDef
         auto_id=False, enable_dynamic_field=False, description=settings.to_json()
     )
     schema.add_field("key", DataType.VARCHAR, is_primary=True, max_length=64)
-    schema.add_field("document", DataType.VARCHAR, max_length=MAX_VARCHAR_BYTES)
+    # Read for hits alone, so it is mapped from disk rather than held in memory.
+    schema.add_field("document", DataType.VARCHAR, max_length=MAX_VARCHAR_BYTES, mmap_enabled=True)
     schema.add_field(TERMS, DataType.ARRAY, element_type=DataType.INT64, max_capacity=MAX_TERMS)
     schema.add_field(SCALARS, DataType.JSON)
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=settings.dimensions)
@@ -135,7 +136,13 @@ def data_collection(settings: CollectionSettings, *, is_lite: bool) -> MilvusDef
     # Milvus Lite keeps no description, so the settings are also a property.
     properties = {_SETTINGS: settings.to_json()}
     return MilvusDefinition(
-        {"schema": schema, "consistency_level": "Strong", "properties": properties}, indexes
+        {
+            "schema": schema,
+            "num_shards": shards,
+            "consistency_level": "Strong",
+            "properties": properties,
+        },
+        indexes,
     )
 
 

@@ -63,11 +63,14 @@ class MilvusStore:
         *,
         index_kind: IndexKindName = "auto",
         consistency: Consistency = "Strong",
+        shards: int = 1,
+        replicas: int = 1,
         call_seconds: float = CALL_SECONDS,
     ) -> None:
         """Connect to Milvus.
 
-        `index_kind` is that of collections made from now on. `consistency` is that of searches: "Strong"
+        `index_kind`, `shards` (which spread writes) and `replicas` (copies in query nodes, which spread
+        searches) are those of collections made from now on. `consistency` is that of searches: "Strong"
         sees every write that was acknowledged before, at the price of waiting for Milvus's clock to pass
         (up to its time tick of 200 ms by default); "Session" sees this client's own writes, "Bounded" is
         behind by seconds at most, "Eventually" does not wait. Counts follow it as well; all other reads are
@@ -79,6 +82,8 @@ class MilvusStore:
         # Milvus Lite is for small collections, and its HNSW is built anew with every flush.
         self._index_kind = "flat" if index_kind == "auto" and self._connection.is_lite else index_kind
         self._consistency = consistency
+        self._shards = shards
+        self._replicas = replicas
         self._closed = False
 
     def create(self, name: str, dimensions: int, model: str) -> CollectionInfo:
@@ -206,8 +211,9 @@ class MilvusStore:
         """Make the pair of Milvus collections, then the alias, unless another replica was faster."""
         data_name = new_data_name()
         with self._connection.writing():
+            rows = data_collection(settings, shards=self._shards, is_lite=self._connection.is_lite)
             self._make_loaded(parts_name(data_name), parts_collection())
-            self._make_loaded(data_name, data_collection(settings, is_lite=self._connection.is_lite))
+            self._make_loaded(data_name, rows)
             try:
                 self._connection.call("create_alias", data_name, alias_of(name))
             except StoreUnreachable:
@@ -220,7 +226,9 @@ class MilvusStore:
         self._connection.call("create_collection", milvus_name, **definition.options)
         # While there are no rows there is no building to wait for, and pymilvus would wait half a second.
         self._connection.call("create_index", milvus_name, definition.indexes, sync=False)
-        self._connection.call("load_collection", milvus_name, timeout=LOAD_SECONDS)
+        self._connection.call(
+            "load_collection", milvus_name, replica_number=self._replicas, timeout=LOAD_SECONDS
+        )
 
     def _remove(self, data_name: str) -> None:
         for doomed in (data_name, parts_name(data_name)):

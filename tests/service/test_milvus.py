@@ -45,12 +45,17 @@ def test_the_token_is_never_shown():
 
 def test_the_settings_reach_milvus(tmp_path, make_settings):
     settings = make_settings(
-        store=str(tmp_path / "lite.db"), milvus_index="hnsw", milvus_consistency="Session", milvus_token="t"
+        store=str(tmp_path / "lite.db"),
+        milvus_token="t",
+        milvus_index="hnsw",
+        milvus_consistency="Session",
+        milvus_shards=2,
+        milvus_replicas=3,
     )
     store = open_store(settings)
     assert isinstance(store, MilvusStore)
     assert store.create("things", 8, "m").index_kind == "hnsw"
-    assert store._consistency == "Session"
+    assert (store._consistency, store._shards, store._replicas) == ("Session", 2, 3)
     store.close()
 
 
