@@ -103,7 +103,9 @@ class Processes:
         fully_shard(student, mesh=mesh, ignored_params=set(student.qwen.model.visual.parameters()))
         for module in student.modules():
             if isinstance(module, FSDPModule):
-                module.set_gradient_divide_factor(1.0)  # a sum: the loss is a mean over all already
+                # A plain sum of gradients: the loss is a mean over the whole batch already.
+                module.set_gradient_divide_factor(1.0)
+                module.set_force_sum_reduction_for_comms(True)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Sum the gradients of what every process holds whole; FSDP has summed its own by now.

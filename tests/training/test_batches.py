@@ -121,3 +121,23 @@ def test_each_pass_takes_a_row_at_most_once_and_batches_are_of_one_dataset():
 def test_a_dataset_smaller_than_a_batch_is_named():
     with pytest.raises(ValueError, match="Dataset 'b' has 2 rows, fewer than a batch of 3"):
         Sampler({"b": rows_of("b", 2)}, {"b": 1.0}, 3, 0)
+
+
+def test_several_hard_negatives_are_used_as_far_as_asked_for(prompts):
+    more = (HardNegative("fog", "", "fog"), HardNegative("", "y.png", "y"))
+    rows = [TrainingRow("a", pos_text="cat", neg_text="dog", more_negatives=more), *ROWS[4:]]
+    images = CachedFeatures({}, 2)
+    lengths = []
+    for count in (0, 1, 2, 3):
+        documents = BatchBuilder(prompts, images, 40, 5, count).build("set", rows).documents
+        lengths.append(len(documents))
+        assert documents[0].ids == BatchBuilder(prompts, images, 40, 5).document("cat", "").ids
+    assert lengths == [2, 4, 5, 5]  # y.png is the other row's negative already
+
+
+def test_weights_are_given_or_come_from_the_sizes():
+    assert sampling_weights({"a": 0.3, "b": 0.1}, {"a": 1, "b": 1}, 5.0) == {"a": 0.3, "b": 0.1}
+    sizes = {"a": 100, "b": 400}
+    assert sampling_weights(["a", "b"], sizes, 1.0) == pytest.approx({"a": 0.2, "b": 0.8})
+    assert sampling_weights(["a", "b"], sizes, 2.0) == pytest.approx({"a": 1 / 3, "b": 2 / 3})
+    assert sampling_weights(["a", "b"], sizes, 1e9) == pytest.approx({"a": 0.5, "b": 0.5})

@@ -39,6 +39,15 @@ def test_infonce_equals_its_definition(temperature):
     assert loss.item() == pytest.approx(info_nce(queries, documents, target, masked, temperature), rel=1e-4)
 
 
+def test_matryoshka_is_the_weighted_mean_over_prefixes_of_unit_length():
+    queries, documents = unit(3, 8), unit(5, 8).flip(1)
+    target, masked = torch.tensor([0, 2, 4]), torch.zeros(3, 5, dtype=torch.bool)
+    loss = RepresentationLoss(0.1, {2: 1.0, 8: 3.0})(queries, documents, target, masked)
+    short = [torch.nn.functional.normalize(vectors[:, :2], dim=-1) for vectors in (queries, documents)]
+    parts = [info_nce(*pair, target, masked, 0.1) for pair in (short, (queries, documents))]
+    assert loss.item() == pytest.approx((parts[0] + 3 * parts[1]) / 4, rel=1e-4)
+
+
 def test_a_masked_document_neither_counts_nor_learns():
     queries, documents = unit(2, 8), unit(3, 8).flip(0).clone().requires_grad_()
     masked = torch.tensor([[False, False, True], [False, False, True]])

@@ -31,6 +31,11 @@ def test_an_unknown_name_lists_the_shipped_ones():
         (SMALL.replace("steps = 3", "steps = 3\nlearning_rat = 1"), "learning_rat"),
         (SMALL.replace("steps = 3", "steps = 3\nimage_side = 100"), "image_side"),
         (SMALL.replace("steps = 3", "steps = 3\ntemperature = 0"), "temperature"),
+        (SMALL.replace("steps = 3", 'steps = 3\nimage_side = "any"'), "vision_tower"),
+        (SMALL.replace("steps = 3", "steps = 3\nmin_pixels = 2000000"), "min_pixels is more"),
+        (SMALL.replace("a = 1.0", "a = 0.0"), "weight above 0"),
+        (SMALL.replace("[datasets]", "[matryoshka]\n64 = 0\n[datasets]"), "matryoshka"),
+        (SMALL.replace("steps = 3", 'steps = 3\nmode = "sometimes"'), "mode"),
         ("name = ", "is not a recipe"),
     ],
 )
@@ -44,3 +49,21 @@ def test_a_wrong_recipe_names_the_field(tmp_path, text, message):
 def test_a_recipe_does_not_change():
     with pytest.raises(ValidationError):
         load_recipe("mini").steps = 5
+
+
+def test_a_list_of_datasets_and_images_of_any_size(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('name="x"\nbase="b"\nsteps=3\ndatasets=["a"]\nimage_side="any"\nvision_tower="frozen"\n')
+    recipe = load_recipe(str(path))
+    assert recipe.datasets == ["a"]
+    assert recipe.image_format.square_side is None
+
+
+def test_a_run_of_before_a_field_existed_is_still_the_same_run():
+    recipe = load_recipe("mini")
+    stored = recipe.model_dump()
+    assert recipe.same_run(stored)
+    del stored["chunk_size"], stored["matryoshka"]
+    assert recipe.same_run(stored)
+    assert not recipe.same_run(stored | {"steps": 1})
+    assert not recipe.same_run(stored | {"unknown": 1})
