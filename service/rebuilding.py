@@ -74,8 +74,10 @@ class Rebuilds:
     def begin(self, name: str, *, drop_failed: bool = False) -> Rebuild:
         """Begin a rebuild, or return the one that runs.
 
-        A collection of the served checkpoint is done at once. Raises `UnknownCollection`.
+        A collection of the served checkpoint is done at once. Raises `UnknownCollection`, and a `Problem`
+        for a staged one.
         """
+        _check_not_staged(name)
         info = self._store.get(name)
         space = vector_space(self._embedder.info)
         with self._changed:
@@ -120,9 +122,7 @@ class Rebuilds:
 
     def check_writable(self, name: str) -> None:
         """Raise a `Problem` (409) for a collection that is being rebuilt, and for a staged one."""
-        if STAGED_MARK in name:
-            detail = f"{name!r} holds the unfinished rebuild of another collection; it takes no documents."
-            raise Problem(problems.REBUILDING, detail)
+        _check_not_staged(name)
         with self._changed:
             self._check_not_running(name)
 
@@ -181,3 +181,11 @@ class Rebuilds:
             rebuild.state, rebuild.reason = state, reason
             rebuild.seconds = time.monotonic() - rebuild.started
         _log.info("rebuild ended", collection=name, state=state.value, reason=reason)
+
+
+def _check_not_staged(name: str) -> None:
+    if STAGED_MARK in name:
+        detail = (
+            f"{name!r} holds the unfinished rebuild of another collection; rebuild that one, or drop this."
+        )
+        raise Problem(problems.REBUILDING, detail)

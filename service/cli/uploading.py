@@ -62,7 +62,8 @@ class Limits:
     def of_server(cls, client: Client) -> Limits:
         """The limits that a server states, with room for what is not counted."""
         limits = client.call_or_fail("GET", "/info")["limits"]
-        return cls(min(BATCH, int(limits["max_items"])), int(limits["max_body_bytes"]) // 2)
+        documents = min(BATCH, int(limits["max_items"]), max(1, int(limits["max_queue"]) // 2))
+        return cls(documents, int(limits["max_body_bytes"]) // 2)
 
 
 def upload(

@@ -7,6 +7,7 @@ row groups; of a folder, a list of files. Whole files are portions, too.
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -51,7 +52,9 @@ def split(paths: Sequence[Path], base: Path, records: int) -> Iterator[Portion]:
     """Portions of about `records` documents each; a row group of Parquet is never divided."""
     for path in paths:
         file = base / path
-        if file.is_dir():
+        if not os.access(file, os.R_OK):
+            yield Portion(str(base), (str(path),))  # reading it will say what is wrong
+        elif file.is_dir():
             files = (str(image) for image in _images_in(base, path))
             while chunk := tuple(islice(files, records)):
                 yield Portion(str(base), chunk)
@@ -66,7 +69,9 @@ def split(paths: Sequence[Path], base: Path, records: int) -> Iterator[Portion]:
 
 
 def count(paths: Sequence[Path], base: Path) -> int | None:
-    """About how many documents there are; None where counting them would take long."""
+    """About how many documents there are; None where counting them would take long, or cannot be done."""
+    if not all(os.access(base / path, os.R_OK) for path in paths):
+        return None
     total = 0
     for path in paths:
         file, suffix = base / path, path.suffix.lower()
@@ -87,7 +92,7 @@ def count(paths: Sequence[Path], base: Path) -> int | None:
     return total
 
 
-def tracked_rows(lines: Iterable[str], delimiter: str) -> Iterator[list[str] | csv.Error]:
+def csv_records(lines: Iterable[str], delimiter: str) -> Iterator[list[str] | csv.Error]:
     """The records of CSV lines; one that cannot be read is the error in its place."""
     csv.field_size_limit(MAX_CELL)
     reader = csv.reader(lines, delimiter=delimiter)
@@ -135,7 +140,7 @@ def _record_starts(file: Path) -> Iterator[tuple[int, int]]:
             yield line.decode("utf-8", "replace")
 
     with file.open("rb") as lines:
-        for _ in tracked_rows(counted(), TABLES[file.suffix.lower()]):
+        for _ in csv_records(counted(), TABLES[file.suffix.lower()]):
             yield position, number
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from service.corpus.entries import Entry, Failure, Unreadable, make_entry
 from service.corpus.mmeb import is_mmeb, mmeb_entries
-from service.corpus.portions import LINES, PARQUET, TABLES, Portion, tracked_rows, whole
+from service.corpus.portions import LINES, PARQUET, TABLES, Portion, csv_records, whole
 from service.corpus.rows import COLUMNS, entry_of_row, read_image
 
 _ROWS_AT_ONCE = 64  # of Parquet, where a row may hold an image
@@ -93,7 +93,7 @@ def _json_rows(portion: Portion) -> _Rows:
 def _csv_rows(portion: Portion) -> _Rows:
     delimiter = TABLES[portion.file.suffix.lower()]
     with portion.file.open("rb") as start:
-        head = next(tracked_rows(_decoded(start), delimiter), [])
+        head = next(csv_records(_decoded(start), delimiter), [])
         behind_head = start.tell()
     if isinstance(head, csv.Error) or len(set(head)) < len(head):
         yield 1, Unreadable("has a head that cannot be read, or names a column twice.")
@@ -107,7 +107,7 @@ def _csv_rows(portion: Portion) -> _Rows:
             yield line
 
     first = number
-    for position, cells in enumerate(tracked_rows(counted(), delimiter)):
+    for position, cells in enumerate(csv_records(counted(), delimiter)):
         line, first = first, number
         if position == 0 and portion.start < behind_head:
             continue  # the head itself

@@ -207,6 +207,15 @@ def test_the_client_waits_as_it_is_told_and_sends_batches_side_by_side(monkeypat
     assert waits == [7.0] * 4
 
 
+def test_batches_fit_the_servers_limits():
+    def info(request):
+        limits = {"max_items": 100, "max_queue": 20, "max_body_bytes": 4096}
+        return httpx.Response(200, json={"limits": limits})
+
+    with Client("http://server", transport=httpx.MockTransport(info)) as client:
+        assert Limits.of_server(client) == Limits(10, 2048)
+
+
 def test_a_server_that_stays_busy_ends_the_command(monkeypatch):
     now = iter(range(0, 10_000, 200))
     monkeypatch.setattr("service.cli.client.time.sleep", lambda seconds: None)

@@ -198,6 +198,17 @@ def test_portions_of_parquet_and_folders_are_the_whole(tmp_path):
     assert len(whole) == count(paths, tmp_path) == 30
 
 
+def test_what_cannot_be_opened_is_a_failure_here_and_on_a_cluster(tmp_path, monkeypatch):
+    (tmp_path / "rows.jsonl").write_text('{"text": "x"}\n')
+    (tmp_path / "rows.jsonl").chmod(0)
+    monkeypatch.setattr("service.corpus.portions.os.access", lambda path, mode: False)  # root may read all
+    paths = [tmp_path / "rows.jsonl", tmp_path / "gone.csv"]
+    assert count(paths, tmp_path) is None
+    assert [part.paths for part in split(paths, tmp_path, 1)] == [(str(path),) for path in paths]
+    [failure] = read(tmp_path, "gone.csv")
+    assert "No such file" in failure.reason
+
+
 def test_names_that_are_not_utf8_are_refused(tmp_path):
     (tmp_path / os.fsdecode(b"broken\xff.png")).write_bytes(encoded())
     [failure] = read(tmp_path, ".")

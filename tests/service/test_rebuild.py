@@ -216,6 +216,8 @@ def test_writes_are_refused_while_it_runs_and_queries_answered(start):
             ("DELETE", f"/collections/{NAME}", None),
             ("DELETE", staged, None),
             ("POST", f"{staged}/documents", vector),
+            ("POST", f"{staged}/rebuild", None),
+            ("PUT", staged, None),
         ):
             refused = call(url, method, path, **({"json": body} if body else {}))
             assert (refused.status_code, refused.json()["type"]) == (409, "/problems/rebuilding"), path
