@@ -70,7 +70,7 @@ def train(
             load_parameters(places.run / STATE, student)
         _export(recipe, places, student, _facts(places, rows, processes, trainer))
         report(f"Wrote {places.output}")
-    processes.wait()
+    processes.part()
 
 
 def build_trainer(

@@ -37,8 +37,9 @@ class RepresentationLoss(nn.Module):
             return self._info_nce(queries, documents, target, masked)
         total = queries.new_zeros(())
         for length, weight in self.prefixes.items():
-            shortened = [F.normalize(vectors[:, :length], dim=-1) for vectors in (queries, documents)]
-            total = total + weight * self._info_nce(*shortened, target, masked)
+            short_queries = F.normalize(queries[:, :length], dim=-1)
+            short_documents = F.normalize(documents[:, :length], dim=-1)
+            total = total + weight * self._info_nce(short_queries, short_documents, target, masked)
         return total / sum(self.prefixes.values())
 
     def _info_nce(self, queries: Tensor, documents: Tensor, target: Tensor, masked: Tensor) -> Tensor:

@@ -59,6 +59,12 @@ class Processes:
         if self.count > 1:
             dist.barrier()
 
+    def part(self) -> None:
+        """Leave the group when the training is over; nothing can be exchanged afterwards."""
+        if self.count > 1:
+            dist.barrier()
+            dist.destroy_process_group()
+
     @contextmanager
     def first_alone(self) -> Iterator[None]:
         """The first process goes through the block before the others do."""
