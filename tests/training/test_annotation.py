@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.tiny_data import text_rows, write_data
@@ -25,6 +25,7 @@ def data(tmp_path_factory):
     return folder
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.text(max_size=5), st.integers(0, 9), st.text(max_size=5)), min_size=1, max_size=9)
 )

@@ -1,7 +1,7 @@
 import sqlite3
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.teacher.cache import Reply, ReplyCache, reply_key
@@ -10,6 +10,7 @@ PARTS = st.tuples(st.text(max_size=5), st.text(max_size=5), st.text(max_size=5),
 REPLY = Reply("Paris", "", "<answer>Paris</answer>", 100, 10, 0.5)
 
 
+@settings(deadline=None)
 @given(PARTS, st.none() | st.binary(max_size=5), PARTS, st.none() | st.binary(max_size=5))
 def test_keys_are_equal_only_for_equal_questions(first, first_image, second, second_image):
     same = (first, first_image) == (second, second_image)

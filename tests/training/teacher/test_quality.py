@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.teacher.quality import contains, copies, measure_quality, words
@@ -46,12 +46,14 @@ def test_truths_are_compared_by_words():
     assert not contains("anything", "")
 
 
+@settings(deadline=None)
 @given(WORDS, WORDS, WORDS)
 def test_a_part_is_contained_and_a_query_copies_itself(before, part, after):
     assert contains(" ".join(before + part + after), " ".join(part))
     assert copies(" ".join(part), " ".join(part))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.text(max_size=12), st.text(max_size=12), st.text(max_size=12)), max_size=6))
 def test_shares_are_shares_and_agree_with_each_other(rows):
     found = measure_quality(*([row[i] for row in rows] for i in range(3)))
