@@ -16,6 +16,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -78,11 +79,6 @@ class ChangeJournal:
         self._settings = settings
         self._file = -1
 
-    @property
-    def is_open(self) -> bool:
-        """Whether changes are being noted."""
-        return self._file >= 0
-
     def restart(self, sequence: int) -> None:
         """Empty the journal: the log proper holds every change up to `sequence`."""
         self.close()
@@ -91,7 +87,7 @@ class ChangeJournal:
             replace_file(self._path, [_line(header)])
             self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         except OSError as error:
-            _logger.warning("no change journal %s: %s", self._path, error)
+            self._give_up(error)
 
     def resume(self) -> None:
         """Go on with the journal as it is, past what a crash cut short."""
@@ -100,7 +96,7 @@ class ChangeJournal:
             self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             os.ftruncate(self._file, content.rfind(b"\n") + 1)
         except OSError as error:
-            _logger.warning("no change journal %s: %s", self._path, error)
+            self._give_up(error)
 
     def wrote(self, ids: Sequence[str], sequence: int) -> None:
         """Note a committed write whose last row key is `sequence`; it is on disk when this returns."""
@@ -125,8 +121,14 @@ class ChangeJournal:
                 raise OSError("the disk is full")
             os.fdatasync(self._file)
         except OSError as error:
-            _logger.warning("the change journal %s stops: %s", self._path, error)
-            self.close()
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        """Do without a journal until the next `restart`: one that lacks changes would be worse than none."""
+        _logger.warning("no change journal %s until the next checkpoint: %s", self._path, error)
+        self.close()
+        with suppress(OSError):
+            os.truncate(self._path, 0)
 
 
 def read_journal(path: Path) -> Journal | None:
@@ -138,13 +140,15 @@ def read_journal(path: Path) -> Journal | None:
             _logger.warning("the change journal %s cannot be read: %s", path, error)
         return None
     records = [_parse(line) for line in lines if line.endswith(b"\n")]
+    if not records:
+        return None  # given up
     try:
         header = dict(records[0] or {})
         if header.pop("format") != FORMAT:
             raise ValueError("another format")
         base = int(header.pop("base"))
         settings = LogSettings(**header)
-    except (IndexError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         _logger.warning("the change journal %s is damaged and is not used: %r", path, error)
         return None
     changes = [_change(record) for record in records[1:] if record is not None]

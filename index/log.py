@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,9 +24,10 @@ from typing import Any
 import numpy as np
 
 from index.checkpoint import Checkpointer
+from index.connections import ReadConnections
 from index.files import sync_directory
 from index.journal import ChangeJournal, Journal, read_journal
-from index.log_snapshot import LogSnapshot
+from index.log_snapshot import SOUND_COLUMNS, LogSnapshot, document_of
 from index.records import Record, is_sound, is_sound_blob, named, read_records, read_records_of
 from index.schema import (
     FORMAT,
@@ -49,7 +49,6 @@ from index.tables import (
     insert_documents,
     insert_images,
     insert_vectors,
-    marks,
     remove_documents,
 )
 from index.types import (
@@ -72,7 +71,6 @@ BeforeCommit = Callable[[int, Sequence[int], Sequence[int]], None]
 
 _BATCH = 4096  # rows read at a time
 _RECORDS = 64  # and where images are among what is read
-_SOUND_COLUMNS = "row, id, text, metadata, image_media_type, checksum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +95,7 @@ class DocumentLog:
         Raises `StorageError` for a log of another format, `DamagedLog` for one that is not whole.
         """
         self._path = path
-        self._pool_lock = threading.Lock()
-        self._idle: list[sqlite3.Connection] = []
+        self._readers = ReadConnections(path)
         with storage_errors(path):
             self._writer = connect(path)
             try:
@@ -111,7 +108,8 @@ class DocumentLog:
                 self._take_up(journal)
                 self.lost = sum(loss.documents for loss in self.losses())
             except BaseException:
-                self._close_connections()
+                self._readers.close()
+                self._writer.close()
                 raise
 
     @classmethod
@@ -175,17 +173,21 @@ class DocumentLog:
 
     def document(self, document_id: str) -> Document:
         """One document. Raises `UnknownDocument`."""
-        with self._reading() as connection:
+        with self._readers.lend() as connection:
             found = connection.execute(
-                f"SELECT {_SOUND_COLUMNS} FROM documents WHERE id = ?", (document_id,)
+                f"SELECT {SOUND_COLUMNS} FROM documents WHERE id = ?", (document_id,)
             ).fetchone()
             if found is None:
                 raise UnknownDocument(f"No document has the id {document_id!r}.")
-            return self._document(found)
+            if found[1] != document_id.encode():
+                raise self._damage(f"its index of ids does not lead to {document_id!r}")
+            if not is_sound(found):
+                raise self._damage(named(found[0], found[1]))
+            return document_of(found)
 
     def image(self, document_id: str) -> Image:
         """A document's image. Raises `UnknownDocument` if there is no document, or it has no image."""
-        with self._reading() as connection:
+        with self._readers.lend() as connection:
             found = connection.execute(
                 "SELECT row, image_media_type, data, images.checksum FROM documents "
                 "LEFT JOIN images USING (row) WHERE id = ? AND image_media_type IS NOT NULL",
@@ -198,35 +200,22 @@ class DocumentLog:
                 raise self._damage(f"the image of the document {document_id!r} is not as it was written")
         return Image(data, media_type.decode())
 
-    def documents_by_row(self, rows: Sequence[int]) -> dict[int, Document]:
-        """The documents under row keys; keys that are live no more are missing from the answer."""
-        found: dict[int, Document] = {}
-        with self._reading() as connection:
-            for chunk in chunks(rows):
-                query = f"SELECT {_SOUND_COLUMNS} FROM documents WHERE row IN ({marks(chunk)})"
-                found |= {read[0]: self._document(read) for read in connection.execute(query, chunk)}
-        return found
-
     @contextmanager
     def snapshot(self) -> Iterator[LogSnapshot]:
         """Read the log as it is now, whatever is written meanwhile; briefly: it holds off checkpoints."""
-        with self._reading() as connection:
+        with self._readers.lend() as connection:
             connection.execute("BEGIN")
-            try:
-                yield LogSnapshot(connection, self._path, self.settings.dimensions)
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+            yield LogSnapshot(connection, self._path, self.settings.dimensions)
 
     def sequence(self) -> int:
         """The number of the latest change; 0 in a new collection."""
-        with self._reading() as connection:
+        with self._readers.lend() as connection:
             return int(connection.execute("SELECT sequence FROM collection").fetchone()[0])
 
     def live_rows(self) -> Iterator[LiveRow]:
         """Every live document, by row key, ascending."""
-        with self._reading() as connection:
-            for found in connection.execute(f"SELECT {_SOUND_COLUMNS} FROM documents ORDER BY row"):
+        with self._readers.lend() as connection:
+            for found in connection.execute(f"SELECT {SOUND_COLUMNS} FROM documents ORDER BY row"):
                 if not is_sound(found):
                     raise self._damage(named(found[0], found[1]))
                 row, document_id, _, metadata, _, _ = found
@@ -248,17 +237,17 @@ class DocumentLog:
 
     def _vectors_batch(self, row: int) -> Sequence[tuple[int, bytes, int]]:
         query = "SELECT row, vector, checksum FROM vectors WHERE row > ? ORDER BY row LIMIT ?"
-        with self._reading() as connection:
+        with self._readers.lend() as connection:
             return connection.execute(query, (row, _BATCH)).fetchall()
 
     def records_after(self, row: int) -> Sequence[Record]:
         """The next documents above a row key, with their vectors and images, ascending; none at the end."""
-        with self._reading() as connection:
+        with self._readers.lend() as connection:
             return list(read_records(connection, self._path, self.settings.dimensions, row, _RECORDS))
 
     def records_of(self, ids: Sequence[str]) -> Sequence[Record]:
         """Those of the documents that there are, with their vectors and images."""
-        with self._reading() as connection:
+        with self._readers.lend() as connection:
             return [
                 record
                 for chunk in chunks(list(dict.fromkeys(ids)))
@@ -267,7 +256,7 @@ class DocumentLog:
 
     def losses(self) -> Sequence[Loss]:
         """The documents that damage has cost this collection, and that were not written again since."""
-        with self._reading() as connection:
+        with self._readers.lend() as connection:
             found = connection.execute("SELECT id, reason, noticed, documents FROM losses ORDER BY rowid")
             return [
                 Loss(name and name.decode(errors="replace"), reason.decode(), noticed.decode(), documents)
@@ -276,33 +265,23 @@ class DocumentLog:
 
     def verify(self) -> Sequence[str]:
         """Read everything there is and say what is damaged; reads and writes go on meanwhile."""
-        with self._reading() as connection:
+        with self._readers.lend() as connection:
             return list(damage_in(connection, self.settings.dimensions))
 
     def backup(self, target: sqlite3.Connection, pages: int = 256) -> None:
         """Copy the log, as it is now, into an empty database; reads and writes go on meanwhile."""
-        with self._reading() as connection:
+        with self._readers.lend() as connection:
             # An open read keeps to the state at its beginning, so that writes do not restart the copy.
             connection.execute("BEGIN")
-            try:
-                connection.execute("SELECT sequence FROM collection").fetchone()
-                connection.backup(target, pages=pages, sleep=0)
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+            connection.execute("SELECT sequence FROM collection").fetchone()
+            connection.backup(target, pages=pages, sleep=0)
 
     def close(self) -> None:
         """Close the database. No call may be running, and none may follow."""
         if self._checkpointer.wal_bytes():
             self._checkpointer.run()
         self._journal.close()
-        self._close_connections()
-
-    def _close_connections(self) -> None:
-        with self._pool_lock:
-            for connection in self._idle:
-                connection.close()
-            self._idle.clear()
+        self._readers.close()
         self._writer.close()
 
     def _check_format(self) -> None:
@@ -328,40 +307,15 @@ class DocumentLog:
         usable = journal is not None and not journal.damaged and journal.settings == self.settings
         if usable:
             self._journal.resume()
+        # Journal and write-ahead log begin together: `mend_wal` counts the changes of one in the other.
         if self._checkpointer.wal_bytes():
             self._checkpointer.run()
-        if not self._journal.is_open or (journal is not None and journal.changes):
+        elif not usable or (journal is not None and journal.changes):
             self._journal.restart(self.sequence())
 
     def _forget_losses(self, ids: Sequence[str]) -> None:
         if self.lost:
             self._writer.executemany("DELETE FROM losses WHERE id = ?", ((name,) for name in ids))
 
-    def _document(self, found: Sequence[Any]) -> Document:
-        if not is_sound(found):
-            raise self._damage(named(found[0], found[1]))
-        _, document_id, text, metadata, media_type, _ = found
-        return Document(
-            document_id.decode(),
-            None if text is None else text.decode(),
-            json.loads(metadata),
-            None if media_type is None else media_type.decode(),
-        )
-
     def _damage(self, what: str) -> DamagedLog:
         return DamagedLog(f"The document log {self._path} is damaged: {what}.")
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """Lend a read-only connection; there come to be as many as there are reads at a time."""
-        with storage_errors(self._path):
-            with self._pool_lock:
-                connection = self._idle.pop() if self._idle else None
-            if connection is None:
-                connection = connect(self._path)
-                connection.execute("PRAGMA query_only = ON")
-            try:
-                yield connection
-            finally:
-                with self._pool_lock:
-                    self._idle.append(connection)

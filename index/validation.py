@@ -24,6 +24,7 @@ OPERATOR_PREFIX = "$"  # reserved at the start of a metadata key: filters combin
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _BREAKING = frozenset({"Cc", "Zl", "Zp"})  # Unicode's controls, line and paragraph separators
 _SCALED_AT_ONCE = 512
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -130,8 +131,10 @@ def encode_metadata(metadata: Mapping[str, Any], field: str = "metadata") -> str
         values = value if isinstance(value, list | tuple) else (value,)
         for item in values:
             _check_scalar(item, f"{field}.{key}")
-    encoded = json.dumps(dict(metadata), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    if len(encoded.encode()) > MAX_METADATA_BYTES:
+    if not metadata:
+        return "{}"
+    encoded = _JSON.encode(dict(metadata))
+    if len(encoded) > MAX_METADATA_BYTES // 4 and len(encoded.encode()) > MAX_METADATA_BYTES:
         raise InvalidInput(field, f"{field} takes more than {MAX_METADATA_BYTES} bytes as JSON; shorten it.")
     return encoded
 
@@ -153,7 +156,8 @@ def _check_id(document_id: str, field: str) -> None:
     if not isinstance(document_id, str) or not 1 <= len(document_id) <= MAX_ID_CHARACTERS:
         raise InvalidInput(field, f"{field} must be a string of 1 to {MAX_ID_CHARACTERS} characters.")
     check_text(document_id, field)
-    if any(unicodedata.category(character) in _BREAKING for character in document_id):
+    plain = document_id.isascii() and document_id.isprintable()  # which most ids are, and is soon told
+    if not plain and any(unicodedata.category(character) in _BREAKING for character in document_id):
         raise InvalidInput(field, f"{field} must not hold control characters or line breaks.")
     segments = document_id.replace("\\", "/").split("/")
     if "." in segments or ".." in segments or document_id.endswith("/image"):
