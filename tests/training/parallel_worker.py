@@ -1,6 +1,6 @@
 """What each of several processes does in `test_parallel.py`; started by torch's launcher.
 
-    python -m torch.distributed.run --nproc_per_node 2 -m tests.training.parallel_worker BASE DATA OUT
+python -m torch.distributed.run --nproc_per_node 2 -m tests.training.parallel_worker BASE DATA OUT
 """
 
 import json
