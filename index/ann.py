@@ -31,7 +31,8 @@ _CELLS_PER_ROOT = 4  # cells for N vectors: 4 * sqrt(N), as FAISS's guidelines h
 _MAX_CELLS = 65_536
 # When at most this share of the documents passes a filter, looking at all of them is sure and not slow;
 # a graph or cells that are mostly forbidden would hide neighbours.
-_SCAN_SHARE = 0.25
+_SCAN_SHARE = 0.1
+_MORE = 16  # times the effort, where a search has found too little
 _SPARE_CANDIDATES = 10
 _DEPTHS = (1.0, 4.0)  # candidates per neighbour asked for, besides the spare ones
 _CANDIDATES_PER_CELL_VISIT = 4  # a search for many neighbours visits cells that hold this many times as many
@@ -67,9 +68,12 @@ class AnnSegment:
         wanted = min(passing, math.ceil(k * self.effort.depth) + _SPARE_CANDIDATES)
         if bits is not None and passing <= _SCAN_SHARE * len(self.rows):
             return self._scan(query, wanted, bits)
-        found = self._search(query, wanted, bits, len(self.rows) / passing)
+        for more in (1, _MORE):
+            found = self._search(query, wanted, bits, more * len(self.rows) / passing)
+            if len(found) == wanted:
+                return found
         # Fewer than asked for: the neighbours that pass lie where the search did not come.
-        return found if len(found) >= min(k, passing) else self._scan(query, wanted, bits)
+        return self._scan(query, wanted, bits)
 
     def _search(self, query: Vectors, wanted: int, bits: Bits | None, widening: float) -> Positions:
         breadth = math.ceil(self.effort.breadth * widening)

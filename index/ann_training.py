@@ -18,7 +18,7 @@ import numpy as np
 
 from index.ann import IVF, AnnSegment, Effort, cells_for, efforts, new_index
 from index.bits import part
-from index.gpu import GpuIndex, has_gpu
+from index.gpu import gpu_copy, has_gpu
 from index.log import DocumentLog
 from index.recall import PROBES, Probes, Truth, tuned
 from index.settings import IndexSettings
@@ -64,7 +64,7 @@ class SegmentTraining:
             self._add(index, vectors)
             truth.add(batch, vectors)
             kept.append(np.asarray(batch, np.int64))
-        on_gpu = GpuIndex(index) if kind == IVF and self._settings.gpu and has_gpu() else None
+        on_gpu = gpu_copy(index, self._settings.gpu and kind == IVF)
         segment = AnnSegment(
             kind, index, np.concatenate(kept), view.sequence, view.count, Effort(1, 1.0), 0.0, on_gpu
         )
@@ -82,7 +82,7 @@ class SegmentTraining:
             self._add(index, view.layout.tail.gather(behind[start : start + _ADDED_AT_ONCE]))
         added = view.layout.rows(view.size)[behind + view.layout.start]
         rows = np.concatenate([segment.rows, added])
-        on_gpu = None if segment.on_gpu is None else GpuIndex(index)
+        on_gpu = gpu_copy(index, segment.on_gpu is not None)
         return replace(segment, index=index, rows=rows, sequence=view.sequence, on_gpu=on_gpu)
 
     def measured(self, view: View, searched: Sequence[Vectors]) -> AnnSegment | None:
@@ -118,9 +118,11 @@ class SegmentTraining:
         rows: list[int] = []
         parts = [np.zeros((0, self._log.settings.dimensions), np.float32)]
         for batch, vectors in self.walk(view.sequence):
-            taken = np.isin(np.asarray(batch, np.int64), wanted)
+            keys = np.asarray(batch, np.int64)
+            at = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)
+            taken = wanted[at] == keys
             parts.append(vectors[taken])
-            rows += np.asarray(batch)[taken].tolist()
+            rows += keys[taken].tolist()
         return rows, np.concatenate(parts)
 
     def _train(self, kind: str, index: Any, sample: Vectors) -> None:
@@ -134,7 +136,8 @@ class SegmentTraining:
         clustering.niter, clustering.spherical = 1, True
         clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, len(sample)
         quantizer = faiss.downcast_index(index.quantizer)
-        working = GpuIndex(quantizer).index if self._settings.gpu and has_gpu() else quantizer
+        on_gpu = gpu_copy(quantizer, self._settings.gpu)
+        working = quantizer if on_gpu is None else on_gpu.index
         for _ in range(_ITERATIONS):
             self._check()
             clustering.train(sample, working)

@@ -21,6 +21,11 @@ def has_gpu() -> bool:
     return hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
 
 
+def gpu_copy(index: Any, wanted: bool) -> GpuIndex | None:
+    """A copy of an inverted file on the GPU, if that is wanted and there is one."""
+    return GpuIndex(index) if wanted and has_gpu() else None
+
+
 class GpuIndex:
     """A copy of an index on the first GPU. FAISS's GPU indexes serve one call at a time."""
 

@@ -52,9 +52,10 @@ def document_checksum(
     A CRC finds every error of up to 32 bits in a row, and others but for one in four thousand million.
     It guards against disks, not against people: who can write the file can write its checksums.
     """
-    fields = (document_id, text, metadata, image_media_type)
-    lengths = b"%d %d %d %d %d " % (row, *(-1 if field is None else len(field) for field in fields))
-    return crc32(lengths + b"".join(field for field in fields if field is not None))
+    text_size = -1 if text is None else len(text)
+    type_size = -1 if image_media_type is None else len(image_media_type)
+    sizes = b"%d %d %d %d %d " % (row, len(document_id), text_size, len(metadata), type_size)
+    return crc32(b"".join((sizes, document_id, text or b"", metadata, image_media_type or b"")))
 
 
 def blob_checksum(row: int, blob: bytes | memoryview) -> int:

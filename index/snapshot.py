@@ -21,9 +21,10 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from index.ann import AnnSegment, Effort
+from index.ann import IVF, AnnSegment, Effort
 from index.files import move
 from index.flat import FlatVectors
+from index.gpu import gpu_copy
 from index.view import FLAT, Layout, View
 
 FORMAT = 2
@@ -138,8 +139,11 @@ def read_header(path: Path) -> SnapshotHeader:
     return SnapshotHeader(**given)
 
 
-def read_snapshot(path: Path, header: SnapshotHeader) -> Snapshot:
-    """Read the snapshot that `read_header` has checked. Raises `UnusableSnapshot`."""
+def read_snapshot(path: Path, header: SnapshotHeader, gpu: bool = False) -> Snapshot:
+    """Read the snapshot that `read_header` has checked, its inverted file onto a GPU too if there is one.
+
+    Raises `UnusableSnapshot`.
+    """
     try:
         with open(path, "rb") as file:
             file.seek(len(_MAGIC))
@@ -147,7 +151,7 @@ def read_snapshot(path: Path, header: SnapshotHeader) -> Snapshot:
             rows = np.fromfile(file, dtype="<i8", count=header.count).astype(np.int64, copy=False)
             tail = FlatVectors(header.dimensions)
             if header.kind != FLAT:
-                segment = _read_segment(file, header, rows)
+                segment = _read_segment(file, header, rows, gpu)
                 return Snapshot(header, Layout(segment, tail, np.zeros(0, np.int64)))
             tail.reserve(header.count)
             for chunk in tail.chunks(header.count):
@@ -206,7 +210,9 @@ def _check_digest(file: BinaryIO, size: int) -> None:
         raise UnusableSnapshot("its checksum is wrong")
 
 
-def _read_segment(file: BinaryIO, header: SnapshotHeader, rows: Any) -> AnnSegment:
+def _read_segment(
+    file: BinaryIO, header: SnapshotHeader, rows: npt.NDArray[np.int64], gpu: bool
+) -> AnnSegment:
     try:
         index = faiss.read_index(faiss.PyCallbackIOReader(file.read, _BLOCK))
     except RuntimeError as error:
@@ -221,6 +227,7 @@ def _read_segment(file: BinaryIO, header: SnapshotHeader, rows: Any) -> AnnSegme
         header.trained_for,
         Effort(header.breadth, header.depth),
         header.recall,
+        gpu_copy(index, gpu and header.kind == IVF),
     )
 
 

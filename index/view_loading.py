@@ -27,7 +27,7 @@ def restored_view(log: DocumentLog, path: Path, index: IndexSettings) -> tuple[V
     with log.snapshot() as now:
         live, sequence = now.row_keys(), now.sequence
     _check_header(header, log, sequence, index)
-    layout = read_snapshot(path, header).layout
+    layout = read_snapshot(path, header, gpu=index.gpu).layout
     known = live[: np.searchsorted(live, header.sequence, side="right")]
     view = View.of(layout, header.count, known, header.sequence)
     if view.count < len(known):

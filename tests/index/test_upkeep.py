@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -307,3 +308,52 @@ def test_readers_and_a_writer_across_many_switches(opening: Callable[..., FaissS
         assert all(reader.result() for reader in readers)
     info = settled(store)
     assert (info.index_kind, info.count) == (IVF, 3600 - 18)
+
+
+class FakeGpu:
+    """Stands where FAISS's GPU index would: the CPU index, and a count of what was asked of it."""
+
+    used = 0
+
+    def __init__(self, index: Any) -> None:
+        self.index = index
+
+    def search(self, query: Vectors, wanted: int, parameters: Any) -> np.ndarray:
+        FakeGpu.used += 1
+        _, positions = self.index.search(query.reshape(1, -1), wanted, params=parameters)
+        return np.asarray(positions[0])
+
+
+def test_with_a_gpu_searches_go_to_it_but_for_those_that_select(
+    opening: Callable[..., FaissStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a GPU itself computes is not tested here: there is none in this suite."""
+    monkeypatch.setattr("index.gpu.GpuIndex", FakeGpu)
+    monkeypatch.setattr("index.gpu.has_gpu", lambda: True)
+    store = opening(flat_threshold=1000, gpu=True)
+    store.upsert("things", documents(0, 1100))
+    assert settled(store).index_kind == IVF
+    store = opening(flat_threshold=1000, gpu=True)  # from the snapshot, onto the GPU again
+    FakeGpu.used = 0
+    assert recall(store, np.arange(1100)) >= 0.95
+    assert FakeGpu.used == 30
+    store.search("things", VECTORS[0], 3, {"parity": 1})
+    store.delete_document("things", "doc-0")
+    store.search("things", VECTORS[0], 3)
+    assert FakeGpu.used == 30
+
+
+def test_a_gpu_that_is_not_there_is_said(
+    opening: Callable[..., FaissStore], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("index.ann_training.has_gpu", lambda: False)
+    opening(gpu=True)
+    assert "no GPU for the index" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"kind": "pq"}, {"recall_floor": 0.0}, {"recall_floor": 1.5}, {"flat_threshold": 0}]
+)
+def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        IndexSettings(**wrong)
