@@ -19,7 +19,7 @@ ROWS = st.builds(TrainingRow, SOME, TEXT, SOME, TEXT, TEXT, TEXT, TEXT, TEXT, TE
 
 
 @given(st.lists(ROWS, min_size=1, max_size=4))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_training_rows_round_trip(tmp_path, rows):
     write_rows(tmp_path / "rows.parquet", rows)
     assert read_training_rows(tmp_path / "rows.parquet") == rows
