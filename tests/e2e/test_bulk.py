@@ -21,7 +21,7 @@ def run(server, *arguments):
     return subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=300)
 
 
-def wait_until(condition, seconds=120):
+def wait_until(condition, seconds=300):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -47,9 +47,12 @@ def filled(start_server, notes):
     server = start_server()
     command = [*solomon_command(), "index", "add", str(notes), "-c", NAME, "--url", server.url]
     first = subprocess.Popen(command, env=clean_environment(), stderr=subprocess.DEVNULL)
-    wait_until(lambda: count(server))
-    first.send_signal(signal.SIGINT)
-    assert first.wait(120) == 130
+    try:
+        wait_until(lambda: count(server))
+        first.send_signal(signal.SIGINT)
+        assert first.wait(300) == 130
+    finally:
+        first.kill()
     held = count(server)
     again = run(server, "index", "add", notes, "-c", NAME, "--json")
     assert again.returncode == 0, again.stderr
