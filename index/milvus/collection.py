@@ -25,15 +25,13 @@ Result = TypeVar("Result")
 class MilvusCollection:
     """A collection as it was found in Milvus; it is looked up anew for each call of the store."""
 
-    def __init__(
-        self, connection: MilvusConnection, data_name: str, settings: CollectionSettings, consistency: str
-    ) -> None:
-        """Use the rows of `data_name` and the parts beside them; `consistency` is that of searches."""
-        self.data_name = data_name
+    def __init__(self, connection: MilvusConnection, settings: CollectionSettings, consistency: str) -> None:
+        """Use the rows that the settings name, and their parts; `consistency` is that of searches."""
+        self.data_name = settings.data_name
         self.settings = settings
         self._connection = connection
         self._consistency = consistency
-        self._parts = Parts(connection, parts_name(data_name))
+        self._parts = Parts(connection, parts_name(settings.data_name))
 
     def count(self) -> int:
         """How many documents there are, as consistently as searches are."""
@@ -92,9 +90,7 @@ class MilvusCollection:
         query = unit_vector(vector, self.settings.dimensions)
         k = check_k(k)
         condition = None if filter is None else parse_filter(filter)
-        neighbours = Neighbours(
-            self._connection, self.data_name, self.settings, self._consistency, query, condition
-        )
+        neighbours = Neighbours(self._connection, self.settings, self._consistency, query, condition)
 
         def read() -> Sequence[Hit]:
             best: list[Scored] = neighbours.nearest(k)

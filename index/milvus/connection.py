@@ -116,13 +116,13 @@ class MilvusConnection:
         try:
             yield
         except MilvusException as error:
-            raise self._translated(error.code, error.message) from error
+            raise self._translated(error.code, error.message, error.retriable) from error
         except grpc.FutureTimeoutError as error:
             raise self._translated(grpc.StatusCode.DEADLINE_EXCEEDED, str(error)) from error
         except grpc.RpcError as error:
             raise self._translated(error.code(), error.details() or "") from error
 
-    def _translated(self, code: Any, message: str) -> Exception:
+    def _translated(self, code: Any, message: str, retriable: bool = False) -> Exception:
         import grpc
 
         if code == COLLECTION_NOT_FOUND:
@@ -132,6 +132,8 @@ class MilvusConnection:
                 f"Milvus at {self._uri} does not answer; what was asked may be done or not, and can be "
                 "asked again."
             )
+        if retriable:  # it is starting, moving data between nodes, or has too much to do
+            return StoreUnreachable(f"Milvus at {self._uri} is not ready: {message or code}.")
         if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
             return StorageError(f"Milvus at {self._uri} refuses this token; check SOLOMON_MILVUS_TOKEN.")
         return StorageError(f"Milvus at {self._uri} refused the call: {message or code}.")

@@ -35,7 +35,6 @@ class Neighbours:
     def __init__(
         self,
         connection: MilvusConnection,
-        collection: str,
         settings: CollectionSettings,
         consistency: str,
         query: Vectors,
@@ -43,7 +42,7 @@ class Neighbours:
     ) -> None:
         """Prepare a search for the neighbours of a unit vector [D]."""
         self._connection = connection
-        self._collection = collection
+        self._collection = settings.data_name
         self._kind = INDEX_KINDS[settings.index_kind]
         self._rows_at_a_time = rows_at_a_time(settings.dimensions)
         self._consistency = consistency

@@ -60,8 +60,9 @@ INDEX_KINDS: Mapping[str, IndexKind] = {
 
 @dataclass(frozen=True, slots=True)
 class CollectionSettings:
-    """What a collection was made with; kept with it in Milvus."""
+    """What a collection was made with, and the name of its rows; kept with them in Milvus."""
 
+    data_name: str
     dimensions: int
     model: str
     index_kind: str
@@ -71,6 +72,7 @@ class CollectionSettings:
         return json.dumps(
             {
                 "format": FORMAT,
+                "data_name": self.data_name,
                 "dimensions": self.dimensions,
                 "model": self.model,
                 "index_kind": self.index_kind,
@@ -173,7 +175,9 @@ def read_settings(described: Mapping[str, Any]) -> CollectionSettings:
                 f"The collection {described['collection_name']} in Milvus has format {settings['format']}; "
                 f"this version reads format {FORMAT}."
             )
-        return CollectionSettings(settings["dimensions"], settings["model"], settings["index_kind"])
+        return CollectionSettings(
+            settings["data_name"], settings["dimensions"], settings["model"], settings["index_kind"]
+        )
     except (ValueError, TypeError, KeyError) as error:
         raise StorageError(
             f"The collection {described['collection_name']} in Milvus was not made by Solomon."

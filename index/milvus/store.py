@@ -94,7 +94,7 @@ class MilvusStore:
         try:
             info = self.get(name)
         except UnknownCollection:
-            self._make(name, CollectionSettings(dimensions, model, self._index_kind))
+            self._make(name, CollectionSettings(new_data_name(), dimensions, model, self._index_kind))
             info = self.get(name)
         if (info.dimensions, info.model) != (dimensions, model):
             raise CollectionExists(
@@ -203,13 +203,11 @@ class MilvusStore:
             described = self._connection.call("describe_collection", alias)
         except UnknownCollection:
             raise _unknown(name) from None
-        return MilvusCollection(
-            self._connection, described["collection_name"], read_settings(described), self._consistency
-        )
+        return MilvusCollection(self._connection, read_settings(described), self._consistency)
 
     def _make(self, name: str, settings: CollectionSettings) -> None:
         """Make the pair of Milvus collections, then the alias, unless another replica was faster."""
-        data_name = new_data_name()
+        data_name = settings.data_name
         with self._connection.writing():
             rows = data_collection(settings, shards=self._shards, is_lite=self._connection.is_lite)
             self._make_loaded(parts_name(data_name), parts_collection())

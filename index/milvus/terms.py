@@ -18,6 +18,7 @@ through and never too few.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
@@ -27,6 +28,7 @@ import numpy as np
 from index.filters import Either, Every, Exists, Filter, Negation, OneOf, Within
 
 MAX_TERMS = 4096  # Milvus's largest capacity of an array
+MAX_SCALARS_BYTES = 60_000  # Milvus takes JSON of up to 65,536
 TERMS = "terms"
 SCALARS = "scalars"
 
@@ -55,7 +57,9 @@ def terms_of(metadata: Mapping[str, Any]) -> tuple[list[int], dict[str, float | 
             else:
                 terms.add(_scalar_term(key, kind))
                 scalars[_scalar_name(key, kind)] = scalar
-    return (sorted(terms) if len(terms) <= MAX_TERMS else [_OVERFLOW]), scalars
+    if len(terms) > MAX_TERMS or len(json.dumps(scalars)) > MAX_SCALARS_BYTES:
+        return [_OVERFLOW], {}
+    return sorted(terms), scalars
 
 
 def expression_of(condition: Filter) -> str:

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import grpc
 import pytest
+from pymilvus.exceptions import MilvusException
 
 from index.milvus.parts import PART_BYTES
 from index.milvus.store import MilvusStore
@@ -256,6 +258,29 @@ def once_reachable(call: Callable[[], Result]) -> Result:
         except StoreUnreachable:
             time.sleep(0.1)
     return call()
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "message"),
+    [
+        (MilvusException(65535, "node offline", retriable=True), StoreUnreachable, "not ready: node offline"),
+        (MilvusException(2, "service unavailable"), StoreUnreachable, "does not answer"),
+        (MilvusException(grpc.StatusCode.UNAVAILABLE, "gone"), StoreUnreachable, "does not answer"),
+        (MilvusException(grpc.StatusCode.UNAUTHENTICATED, "no"), StorageError, "SOLOMON_MILVUS_TOKEN"),
+        (MilvusException(1100, "quota exceeded"), StorageError, "refused the call: quota exceeded"),
+        (MilvusException(100, "collection not found"), UnknownCollection, "things"),
+    ],
+)
+def test_what_milvus_says_is_told_by_kind(
+    milvus_store: MilvusStore, monkeypatch: pytest.MonkeyPatch, error: Exception, told: Any, message: str
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(milvus_store._connection.client, "describe_collection", refuse)
+        with pytest.raises(told, match=message):
+            milvus_store.get("things")
 
 
 def test_an_outage_is_told_and_survived(tmp_path: Path) -> None:

@@ -59,6 +59,8 @@ def test_more_terms_than_an_array_holds_become_one_that_lets_through() -> None:
     terms, _ = terms_of({"tags": list(range(MAX_TERMS))})
     assert len(terms) == 1
     assert str(terms[0]) in expression_of(parse_filter({"tags": 1}))
+    wide = {f"k{number}": 1e15 + number for number in range(1300)}
+    assert terms_of(wide) == ([terms[0]], {})
 
 
 @given(st.from_regex(r"[a-z0-9][a-z0-9_-]{0,63}", fullmatch=True))
