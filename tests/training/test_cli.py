@@ -62,18 +62,34 @@ def test_missing_data_ends_with_2_and_says_so(tmp_path):
 
 
 def test_a_photo_folder_without_photos_ends_with_1(tmp_path):
-    result = call("data", "mini", "--data", tmp_path / "data", "--photos", tmp_path)
+    result = call("data", "mini", "--output", tmp_path / "data", "--photos", tmp_path)
     assert result.exit_code == 1
     assert "caltech101_train.parquet" in result.stderr
 
 
 def test_the_text_part_of_the_data_builds_alone(tmp_path):
-    result = call("data", "mini", "--data", tmp_path)
+    result = call("data", "mini", "--output", tmp_path)
     assert result.exit_code == 0
     assert "left out" in result.output
     for name in ("countries", "knowledge", "paraphrases"):
         assert read_training_rows(tmp_path / "train" / f"{name}.parquet")
         assert read_evaluation_rows(tmp_path / "eval" / f"{name}.parquet")
+
+
+def test_a_subset_is_checked_and_its_bad_rows_named(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"qry": "q", "pos_text": "p"}\n' + '{"qry": "no positive"}\n' * 120)
+    result = call("data", "check", rows, "--rejected", tmp_path / "bad.txt")
+    assert result.exit_code == 1
+    assert "rows.jsonl row 1: a training row needs" in result.output
+    assert "and 20 more" in result.output
+    assert "1 rows read, 120 bad ones skipped" in result.output
+    assert len((tmp_path / "bad.txt").read_text().splitlines()) == 120
+    rows.write_text('{"qry_text": "q", "tgt_text": ["p", "n"]}\n')
+    assert call("data", "check", rows, "--kind", "evaluation").exit_code == 0
+    result = call("data", "check", tmp_path / "nothing")
+    assert result.exit_code == 2
+    assert "give a subset's folder or file" in result.stderr
 
 
 def test_train_and_score_end_to_end(tiny_base, tiny_data, tmp_path):

