@@ -19,6 +19,9 @@ from training.state import stored_facts
 from training.trainer import STATE
 
 
+pytestmark = pytest.mark.timeout(900)  # three interpreters load torch: quick unless all is busy
+
+
 @pytest.fixture(scope="module")
 def launched(tiny_base, tiny_data, tmp_path_factory):
     """What two processes wrote, joined by gloo."""
@@ -27,7 +30,7 @@ def launched(tiny_base, tiny_data, tmp_path_factory):
     worker = ["-m", "tests.training.parallel_worker", str(tiny_base), str(tiny_data), str(out)]
     root = Path(__file__).parents[2]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run([*launch, *worker], cwd=root, env=environment, capture_output=True, timeout=280)
+    done = subprocess.run([*launch, *worker], cwd=root, env=environment, capture_output=True, timeout=800)
     assert done.returncode == 0, done.stderr.decode()[-4000:]
     return out
 

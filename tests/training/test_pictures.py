@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+import training.pictures
 from model.checkpoint import load_base, load_model
 from model.engine import Engine, EngineSettings
 from model.images import ImageFormat
@@ -14,7 +15,7 @@ from model.types import EmbedOptions, InputType, Item, RouteChoice
 from tests.training.tiny_data import tiny_recipe
 from training.batches import BatchBuilder
 from training.mmeb import TrainingRow
-from training.pictures import CachedFeatures, LiveImages
+from training.pictures import CachedFeatures, LiveImages, RecentImages
 from training.student import Student, add_lora
 
 SIZES = {"wide.png": (120, 60), "tall.png": (57, 140), "small.png": (30, 30)}
@@ -96,20 +97,55 @@ def test_checkpointing_the_tower_changes_no_gradient(tiny_base, root):
     assert all(torch.allclose(found[0][name], found[1][name], atol=1e-6) for name in found[0])
 
 
-def test_prepared_images_are_kept_within_bounds(root, monkeypatch):
+def test_an_image_is_read_once_while_it_is_kept(root, monkeypatch):
     images = LiveImages(root, FORMAT)
     reads = []
     read = images._read
     monkeypatch.setattr(images, "_read", lambda path: reads.append(path) or read(path))
     images.prepare(["wide.png", "wide.png", "tall.png"])
     images.prepare(["tall.png"])
+    assert images.grid("wide.png") == (2, 4)
     assert sorted(reads) == ["tall.png", "wide.png"]
-    monkeypatch.setattr("training.pictures.KEPT_BYTES", 1)
-    images.prepare(["small.png"])
-    assert list(images._kept) == ["small.png"]
-    assert images._kept_bytes == images._kept["small.png"].patches.nbytes
-    assert images.grid("wide.png") == (2, 4)  # known without reading it again
-    assert reads.count("wide.png") == 1
+
+
+@torch.no_grad()
+def test_a_frozen_tower_encodes_an_image_once_and_a_learning_one_every_time(tiny_base, root, monkeypatch):
+    encoded = []
+    encode = training.pictures.encode_images
+    monkeypatch.setattr(
+        training.pictures, "encode_images", lambda v, images: encoded.append(len(images)) or encode(v, images)
+    )
+    for kind, expected in (("frozen", [2, 1]), ("lora", [2, 3])):
+        student, _ = student_of(tiny_base, LiveImages(root, FORMAT), vision_tower=kind)
+        visual, images = student.qwen.model.visual, student.images
+        encoded.clear()
+        first = images.tokens(visual, ["wide.png", "tall.png"], torch.float32)
+        again = images.tokens(visual, ["tall.png", "wide.png", "small.png"], torch.float32)
+        assert encoded == expected
+        rows, columns = images.grid("wide.png")
+        tall = len(first) - rows * columns
+        assert torch.allclose(again[tall : tall + rows * columns], first[: rows * columns], atol=1e-6)
+
+
+def test_what_was_unused_for_longest_goes_first():
+    recent = RecentImages(10, len)
+    for path in ("a", "b", "c"):
+        recent.keep(path, "four")  # the third is too much
+    assert recent.among("abc") == {"b": "four", "c": "four"}
+    assert recent.among("b")
+    recent.keep("d", "four")
+    assert set(recent.among("abcd")) == {"b", "d"}
+    recent.keep("e", "more than the limit")
+    assert set(recent.among("abcde")) == {"e"}
+    assert len(recent) == 1
+
+
+def test_a_broken_image_is_named(root):
+    (root / "broken.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"broken\.png cannot be used: .*not"):
+        LiveImages(root, FORMAT).prepare(["broken.png"])
+    with pytest.raises(ValueError, match=r"absent\.png cannot be used"):
+        LiveImages(root, FORMAT).grid("absent.png")
 
 
 def test_a_text_has_its_own_room_where_images_differ(tiny_base, root):
