@@ -18,7 +18,6 @@ from training.batches import Encoded
 from training.state import stored_facts
 from training.trainer import STATE
 
-
 pytestmark = pytest.mark.timeout(900)  # three interpreters load torch: quick unless all is busy
 
 
