@@ -139,26 +139,27 @@ class SegmentTraining:
         on_gpu = gpu_copy(quantizer, self._settings.gpu)
         working = quantizer if on_gpu is None else on_gpu.index
         for _ in range(_ITERATIONS):
-            self._check()
+            self.check()
             clustering.train(sample, working)
         quantizer.reset()
         quantizer.add(faiss.vector_to_array(clustering.centroids).reshape(index.nlist, index.d))
 
     def _add(self, index: Any, vectors: Vectors) -> None:
         for start in range(0, len(vectors), _ADDED_AT_ONCE):
-            self._check()
+            self.check()
             index.add(vectors[start : start + _ADDED_AT_ONCE])
 
     def walk(self, until: int) -> Iterator[tuple[Sequence[int], Vectors]]:
         """The log's live rows and vectors up to a change, in batches."""
         for rows, vectors in self._log.vectors_after(0):
-            self._check()
+            self.check()
             within = int(np.searchsorted(rows, until, side="right"))
             if within:
                 yield rows[:within], vectors[:within]
             if within < len(rows):
                 return
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise `Stopped` if the collection is being closed."""
         if self._stopping.is_set():
             raise Stopped

@@ -61,7 +61,7 @@ class Collection:
     def __init__(self, folder: Path, snapshot_every: int, index: IndexSettings | None = None) -> None:
         """Open the collection in a folder and bring its view up to date.
 
-        A snapshot is written after `snapshot_every` changes, or a quarter of the collection if that is more.
+        A snapshot is written after `snapshot_every` changes, or half of the collection if that is more.
         """
         self.name = folder.name
         self._log = DocumentLog(folder / LOG_FILE)
@@ -246,7 +246,7 @@ class Collection:
                     "rebuilt the view of collection %s: no usable snapshot (%s)", self.name, reason
                 )
         else:
-            self._upkeep.restored(*mark)
+            self._upkeep.restored(mark)
         return view
 
     def _open(self, refusal: Callable[[], Exception] | None = None) -> AbstractContextManager[None]:

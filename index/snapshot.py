@@ -29,6 +29,9 @@ from index.view import FLAT, Layout, View
 
 FORMAT = 2
 
+SnapshotMark = tuple[str, int, int]  # the kind, the latest change, how many documents it was trained for
+NO_MARK: SnapshotMark = (FLAT, 0, 0)  # what the snapshot of an empty collection holds
+
 _MAGIC = b"solomon-view\n"
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _LENGTH_BYTES = 8
@@ -87,13 +90,12 @@ class _Hashed:
             raise
 
 
-def snapshot_mark(view: View) -> tuple[str, int]:
-    """What a snapshot of the view would hold: its kind, and the latest change in it.
-
-    What lies behind a segment is not in it; it is read from the log.
-    """
+def snapshot_mark(view: View) -> SnapshotMark:
+    """What a snapshot of the view would hold. What lies behind a segment is not in it, but in the log."""
     segment = view.layout.segment
-    return view.kind, view.sequence if segment is None else segment.sequence
+    if segment is None:
+        return FLAT, view.sequence, 0
+    return segment.kind, segment.sequence, segment.trained_for
 
 
 def write_snapshot(

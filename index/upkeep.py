@@ -22,9 +22,9 @@ from index.ann_training import SegmentTraining, Stopped
 from index.flat import FlatVectors
 from index.log import DocumentLog
 from index.settings import IndexSettings
-from index.snapshot import snapshot_mark, write_snapshot
-from index.types import StorageError, Vectors
-from index.view import FLAT, View
+from index.snapshot import NO_MARK, SnapshotMark, snapshot_mark, write_snapshot
+from index.types import Vectors
+from index.view import FLAT, Rows, View
 
 _MIN_DEAD = 1024  # compacting a smaller layout is not worth the copy
 _MIN_TAIL = 4096
@@ -32,6 +32,8 @@ _TAIL_SHARE = 16  # exact vectors behind a segment are absorbed from a sixteenth
 _OUTGROWN = 4  # a segment is trained anew when the collection has so many times what it was trained for
 _LEAST_TRAINABLE = 1000  # documents; fewer are searched flat whatever the setting
 _HNSW_AT_MOST = 200_000  # documents; beyond that building a graph takes too long to be the first choice
+_MEASURED_GROWTH = 1.25  # times the documents, from which recall is measured again
+_LEAST_REST = 1000  # changes, after a failure
 _SEARCHES_BETWEEN_MEASUREMENTS = 10_000
 _REMEMBERED_QUERIES = 64
 _GATHERED_AT_ONCE = 4096
@@ -78,10 +80,12 @@ class Upkeep:
         self._searched: deque[Vectors] = deque(maxlen=_REMEMBERED_QUERIES)
         self._searches = 0
         self._given_up_below = 0  # documents up to which no approximate index was good enough
+        self._resting_until = 0  # the change until which nothing is begun, after a failure
         self._measure = False
-        self._tried: tuple[str, int] = (FLAT, 0)  # the last snapshot, be it that the disk refused it
-        #: What the snapshot on disk holds: its kind and the latest change in it; None if there is none.
-        self.saved: tuple[str, int] | None = None
+        self._measured_rows = 0  # of the segment, when its recall was last measured
+        self._tried = NO_MARK  # the last snapshot, be it that the disk refused it
+        #: What the snapshot on disk holds; None if there is none.
+        self.saved: SnapshotMark | None = None
 
     def searched(self, query: Vectors) -> None:
         """Remember a query [D], to measure recall on, and see to it now and then."""
@@ -109,9 +113,9 @@ class Upkeep:
         self._stopping.set()
         self.wait()
 
-    def restored(self, kind: str, sequence: int) -> None:
+    def restored(self, mark: SnapshotMark) -> None:
         """Learn what the snapshot on disk holds."""
-        self.saved = self._tried = (kind, sequence)
+        self.saved = self._tried = mark
 
     def save_if_worth_it(self) -> None:
         """Write a snapshot at closing, unless the log has little to add to the one on disk."""
@@ -135,15 +139,16 @@ class Upkeep:
                 due()
             except Stopped:
                 continue
-            except (StorageError, RuntimeError, MemoryError) as error:
-                _logger.error("upkeep of collection %s failed: %s", self._name, error)
-                self._given_up_below = 2 * self._current().count
-                with self._lock:
-                    self._thread = None
-                return
+            except Exception:
+                # Whatever it was (memory, disk, damage), the collection is served as it is.
+                _logger.exception("upkeep of collection %s failed", self._name)
+                view = self._current()
+                self._resting_until = view.sequence + max(_LEAST_REST, view.count // 8)
 
     def _due(self, view: View) -> Callable[[], None] | None:
         """What should be done next."""
+        if view.sequence < self._resting_until:
+            return None
         segment = view.layout.segment
         if self._is_mostly_dead(view):
             return self._make_anew
@@ -156,15 +161,16 @@ class Upkeep:
             return self._absorb
         elif self._measure:
             return self._measure_recall
-        return self._save if self._snapshot_is_due(view) else None
+        return self._save_unless_stopped if self._snapshot_is_due(view) else None
 
     def _is_mostly_dead(self, view: View) -> bool:
         return view.dead >= max(_MIN_DEAD, view.count)
 
     def _snapshot_is_due(self, view: View) -> bool:
-        if view.kind != self._tried[0] or view.layout.segment is not None:
-            return snapshot_mark(view) != self._tried
-        return view.sequence - self._tried[1] >= max(self._snapshots.every, view.count // 4)
+        kind, sequence, trained_for = snapshot_mark(view)
+        if (kind, trained_for) != (self._tried[0], self._tried[2]):
+            return True
+        return sequence - self._tried[1] >= max(self._snapshots.every, view.count // 2)
 
     def _kinds(self, count: int) -> Sequence[str]:
         """The approximate kinds to try for so many documents, the preferred first."""
@@ -183,6 +189,7 @@ class Upkeep:
         for kind in self._kinds(view.count):
             segment = self._training.segment(kind, view, list(self._searched))
             if segment is not None:
+                self._measured_rows = len(segment.rows)
                 self._use(segment)
                 return
             _logger.warning(
@@ -194,8 +201,9 @@ class Upkeep:
         self._use_flat(view)
 
     def _absorb(self) -> None:
-        self._use(self._training.absorbed(self._current()))
-        self._measure = True
+        absorbed = self._training.absorbed(self._current())
+        self._use(absorbed)
+        self._measure |= len(absorbed.rows) >= _MEASURED_GROWTH * self._measured_rows
 
     def _measure_recall(self) -> None:
         self._measure = False
@@ -205,6 +213,7 @@ class Upkeep:
             _logger.warning("collection %s: recall fell below %s", self._name, self._settings.recall_floor)
             self._use_flat(view)
         else:
+            self._measured_rows = len(measured.rows)
             _logger.info("collection %s: recall@10 is %.3f", self._name, measured.recall)
             self._switch(lambda newest: newest.with_segment(measured))
 
@@ -229,7 +238,7 @@ class Upkeep:
         tail, rows = self._live_vectors(view)
         self._switch(lambda newest: newest.rebased(None, tail, rows, view.sequence))
 
-    def _live_vectors(self, view: View) -> tuple[FlatVectors, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    def _live_vectors(self, view: View) -> tuple[FlatVectors, Rows]:
         tail = FlatVectors(self._log.settings.dimensions)
         live = np.flatnonzero(view.live_mask())
         if view.layout.segment is None:
@@ -242,12 +251,15 @@ class Upkeep:
             rows += batch
         return tail, np.array(rows, np.int64)
 
-    def _save(self) -> None:
+    def _save_unless_stopped(self) -> None:
+        self._save(self._training.check)
+
+    def _save(self, stop: Callable[[], None] = lambda: None) -> None:
         """Write a snapshot; a disk that refuses costs only a slower start, so it is logged and no more."""
         view = self._current()
         self._tried = snapshot_mark(view)
         try:
-            write_snapshot(self._snapshots.path, self._snapshots.collection, view)
+            write_snapshot(self._snapshots.path, self._snapshots.collection, view, stop)
         except OSError as error:
             _logger.warning("no snapshot of collection %s: %s", self._name, error)
         else:

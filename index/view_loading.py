@@ -9,7 +9,7 @@ import numpy as np
 
 from index.log import DocumentLog
 from index.settings import IndexSettings
-from index.snapshot import SnapshotHeader, UnusableSnapshot, read_header, read_snapshot
+from index.snapshot import SnapshotHeader, SnapshotMark, UnusableSnapshot, read_header, read_snapshot
 from index.view import FLAT, View
 
 
@@ -18,8 +18,8 @@ def view_of_log(log: DocumentLog) -> View:
     return _caught_up(View.empty(log.settings.dimensions), log, log.sequence())
 
 
-def restored_view(log: DocumentLog, path: Path, index: IndexSettings) -> tuple[View, tuple[str, int]]:
-    """The log's view by way of a snapshot, and what that holds: its kind and its latest change.
+def restored_view(log: DocumentLog, path: Path, index: IndexSettings) -> tuple[View, SnapshotMark]:
+    """The log's view by way of a snapshot, and what that holds.
 
     Nobody may be writing to the log. Raises `UnusableSnapshot`.
     """
@@ -32,7 +32,7 @@ def restored_view(log: DocumentLog, path: Path, index: IndexSettings) -> tuple[V
     view = View.of(layout, header.count, known, header.sequence)
     if view.count < len(known):
         raise UnusableSnapshot("it lacks documents of its time")
-    return _caught_up(view, log, sequence), (header.kind, header.sequence)
+    return _caught_up(view, log, sequence), (header.kind, header.sequence, header.trained_for)
 
 
 def _check_header(header: SnapshotHeader, log: DocumentLog, sequence: int, index: IndexSettings) -> None:

@@ -122,5 +122,5 @@ def test_the_snapshot_spares_reading_the_vectors_again(tmp_path: Path) -> None:
     store.upsert("things", [document("a"), document("b")])
     store.close()
     store = FaissStore(tmp_path)
-    assert store._collection("things")._upkeep.saved == ("flat", 2)
+    assert store._collection("things")._upkeep.saved == ("flat", 2, 0)
     store.close()
