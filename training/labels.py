@@ -25,7 +25,7 @@ from training.annotation import (
     write_table,
 )
 from training.pilot.gains import read_gains
-from training.pilot.measuring import file_facts
+from training.pilot.measuring import file_hashes
 
 COLUMN = "route"
 
@@ -89,7 +89,7 @@ def _require_measured(paths: Mapping[str, Path], hashes: Mapping[str, str]) -> N
     missing = [str(path) for path in paths.values() if not path.is_file()]
     if missing:
         raise ValueError(f"The gains were measured on files that are missing: {', '.join(missing)}.")
-    if changed := [place for place, found in file_facts(dict(paths)).items() if found != hashes[place]]:
+    if changed := [place for place, found in file_hashes(paths).items() if found != hashes[place]]:
         raise ValueError(f"{', '.join(changed)} changed since the gains were measured; measure them again.")
 
 

@@ -9,7 +9,7 @@ from training.annotation import column_facts, with_column, write_table
 from training.labels import label_by_dataset, label_by_query
 from training.mmeb import read_training_rows
 from training.pilot.gains import Gain, read_gains, write_gains
-from training.pilot.measuring import file_facts
+from training.pilot.measuring import file_hashes
 
 CITIES = "cities.parquet"
 
@@ -24,7 +24,7 @@ def gains(data, tmp_path):
     """The gains of cities' rows 0 to 6: -0.3 to 0.3 in steps of a tenth."""
     found = [Gain(CITIES, n, n % 2, 0.1, 0.1 + (n - 3) / 10, 3, 2) for n in range(7)]
     path = tmp_path / "gains.parquet"
-    write_gains(path, found, {"files": file_facts({CITIES: data / "train" / CITIES}), "folds": 2})
+    write_gains(path, found, {"files": file_hashes({CITIES: data / "train" / CITIES}), "folds": 2})
     return path
 
 

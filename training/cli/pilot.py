@@ -78,6 +78,10 @@ def study(
         ),
     ] = Split.CALIBRATION,
     datasets: Annotated[str, typer.Option(help="Only these development subsets, by commas.")] = "",
+    stands_for: Annotated[
+        list[str] | None,
+        typer.Option(help="SUBSET=DATASET: a subset that evaluates a dataset of another name (repeatable)."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many queries of each.")] = None,
     rule: Annotated[
         RuleName,
@@ -114,17 +118,19 @@ def study(
             baselines = _baselines(recipe, data, run, tower, device)
             no_aug = no_aug or train_baseline(baselines, NO_AUG, console.print)
             always_aug = always_aug or train_baseline(baselines, ALWAYS_AUG, console.print)
-        shards = load_recipe(recipe).split if recipe else ""
-        trained = list(load_recipe(recipe).datasets) if recipe else training_datasets(data)
+        loaded = load_recipe(recipe) if recipe else None
+        trained = list(loaded.datasets) if loaded else training_datasets(data)
+        shards = loaded.split if loaded else ""
         names = tuple(name.strip() for name in datasets.split(",") if name.strip())
         settings = StudySettings(
             data,
             (run or output.parent) / "pilot-embeddings.sqlite",
             split.value,
             Selection(names, limit),
+            _pairs(stands_for or []),
             resamples,
             seed,
-            None if device == "auto" else device,
+            device,
         )
         found = run_study(no_aug, always_aug, trained, settings, console.print)
         write_json(output, study_json(found, chosen_rule))
@@ -208,6 +214,13 @@ def _label_datasets(data: Path, output: Path, study_file: Path, rule: SplitRule,
     found, _ = read_study(study_file)
     facts = {"rule": rule.rule.value, "margin": rule.margin}
     _show_labels(label_by_dataset(data, output, found.routes(rule), facts, split))
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    if wrong := [text for text, pair in zip(texts, pairs, strict=True) if not all(pair)]:
+        raise ValueError(f"--stands-for is SUBSET=DATASET, not {', '.join(wrong)}.")
+    return {subset: dataset for subset, _, dataset in pairs}
 
 
 def _baselines(

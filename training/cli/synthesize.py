@@ -70,6 +70,9 @@ def synthesize(
     attempts: Annotated[int, typer.Option(min=1, help="Requests a query before it counts as failed.")] = 8,
     temperature: Annotated[float, typer.Option(min=0, help="Of the first attempt at a query.")] = 0.0,
     max_tokens: Annotated[int, typer.Option(min=16, help="Longest reply, its reasoning included.")] = 512,
+    limit_field: Annotated[
+        str, typer.Option(help="What the endpoint calls --max-tokens (OpenAI: max_completion_tokens).")
+    ] = "max_tokens",
     prompt_price: Annotated[
         float | None, typer.Option(min=0, help="Price of a million prompt tokens, for the cost report.")
     ] = None,
@@ -140,6 +143,7 @@ def synthesize(
                 _given(model, "--model", "endpoint"),
                 temperature,
                 max_tokens,
+                limit_field,
                 concurrency,
                 timeout,
                 attempts,

@@ -25,7 +25,7 @@ from training.annotation import TRAIN, link_rest, read_rows, training_files, wri
 from training.margins import CANDIDATES, MarginMeter, Standing, candidate_sets, forced
 from training.mmeb import TrainingRow, strip_image_marker
 from training.pilot.baselines import ALWAYS_AUG, NO_AUG, BaselineRun, train_baseline
-from training.pilot.measuring import file_facts, opened
+from training.pilot.measuring import file_hashes, opened
 from training.pilot.split import write_json
 
 CHUNK = 64  # queries between two signs of progress
@@ -88,7 +88,7 @@ def measure_gains(run: BaselineRun, settings: GainSettings, output: Path, report
         for name in run.recipe.datasets
         for path in training_files(run.data, name, run.recipe.split)
     }
-    facts = {"recipe": run.recipe.model_dump(), "files": file_facts(files), **asdict(settings)}
+    facts = {"recipe": run.recipe.model_dump(), "files": file_hashes(files), **asdict(settings)}
     _require_same_run(run.run / "gains.json", facts)
     gains: list[Gain] = []
     for fold in range(settings.folds):
@@ -133,7 +133,7 @@ def _fold_gains(
     measured: dict[Route, list[tuple[str, int, Standing]]] = {}
     for mode, route in ((NO_AUG, Route.EMBED), (ALWAYS_AUG, Route.AUGMENT)):
         checkpoint = train_baseline(run, mode, report)
-        with opened(checkpoint, cache, report=report) as engine:
+        with opened(checkpoint, cache, run.device, report) as engine:
             meter = MarginMeter(engine, run.data / "images")
             measured[route] = []
             for place, path in files.items():

@@ -42,6 +42,6 @@ def plot_study(study: Study, rule: SplitRule, path: Path) -> None:
     axes.set_yticks(range(top + 1), [*(one.dataset for one in compared), "mean over datasets"])
     axes.set_xlabel("P@1 of AlwaysAug minus NoAug (95 % paired bootstrap)")
     axes.set_title(f"{rule.rule.value}, margin {rule.margin:g}", fontsize="medium")
-    axes.legend(loc="lower right", fontsize="small")
+    axes.legend(loc="best", fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)

@@ -14,6 +14,7 @@ from typing import Any
 
 from model.types import Route
 from training.pilot.comparison import Comparison, PairedGain
+from training.scores import TIE
 
 FORMAT_VERSION = 1
 
@@ -42,11 +43,11 @@ class SplitRule:
             raise ValueError(f"margin is a difference of P@1: at least 0 and below 1, not {self.margin}.")
 
     def route(self, gain: PairedGain) -> Route:
-        """The route that a dataset with this gain is to learn."""
+        """The route that a dataset with this gain is to learn; a gain of just the margin is not above it."""
         augment = {
-            Rule.BETTER_OR_COMPARABLE: gain.mean > self.margin,
-            Rule.SIGNIFICANT: gain.low > self.margin,
-            Rule.UNLESS_HARMFUL: gain.high >= -self.margin,
+            Rule.BETTER_OR_COMPARABLE: gain.mean > self.margin + TIE,
+            Rule.SIGNIFICANT: gain.low > self.margin + TIE,
+            Rule.UNLESS_HARMFUL: gain.high >= -self.margin - TIE,
         }[self.rule]
         return Route.AUGMENT if augment else Route.EMBED
 

@@ -45,12 +45,17 @@ class _Transient(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EndpointSettings:
-    """Where the teacher is and how it is asked; `backoff` is the first wait's upper bound in seconds."""
+    """Where the teacher is and how it is asked; `backoff` is the first wait's upper bound in seconds.
+
+    `limit_field` is what the endpoint calls the longest reply: OpenAI's own reasoning models want
+    "max_completion_tokens".
+    """
 
     base_url: str
     model: str
     temperature: float = 0.0
     max_tokens: int = 512
+    limit_field: str = "max_tokens"
     concurrency: int = 16
     timeout: float = 120.0
     attempts: int = 8
@@ -121,7 +126,7 @@ class Endpoint:
             "model": self.settings.model,
             "messages": messages,
             "temperature": temperature,
-            "max_tokens": self.settings.max_tokens,
+            self.settings.limit_field: self.settings.max_tokens,
             "seed": seed,
         }
         retrying = AsyncRetrying(

@@ -46,6 +46,14 @@ def test_each_rule_splits_by_its_own_end_of_the_interval(rule, margin, augmented
     assert {name for name, route in routes.items() if route is Route.AUGMENT} == augmented
 
 
+@pytest.mark.parametrize("queries", [3, 7, 10, 30, 300, 1000])
+def test_a_gain_of_just_the_margin_is_comparable_whatever_the_rounding(queries):
+    rule = SplitRule(margin=1 / queries)
+    for answered in range(queries):
+        gain = (answered + 1) / queries - answered / queries
+        assert rule.route(PairedGain(gain, gain, gain)) is Route.EMBED
+
+
 @settings(deadline=None)
 @given(GAINS, MARGINS)
 def test_the_rules_are_ordered_by_how_much_they_ask(gain, margin):

@@ -59,6 +59,8 @@ def test_the_file_holds_comparison_split_and_provenance(studied):
     assert (written["D^E"], written["rule"], written["margin"]) == ([], "unless-harmful", 0.99)
     facts = written["facts"]
     assert (facts["split"], facts["limit"]) == ("calibration", 4)
+    assert facts["no_aug"]["name"] == "tiny-no-augmentation"
+    assert facts["always_aug"]["name"] == "tiny-always-augment"
     assert all(len(found) == 64 for found in facts["development_data"].values())
 
 
@@ -87,6 +89,22 @@ def test_given_checkpoints_are_compared_without_training(studied, tiny_data, tmp
     assert "not decided: colours" in result.output
 
 
+def test_a_subset_may_stand_for_a_dataset_of_another_name(studied, tiny_data, tmp_path):
+    folder, _ = studied
+    checkpoints = [folder / "run" / mode / "checkpoint" for mode in ("no-augmentation", "always-augment")]
+    given = ("--no-aug", checkpoints[0], "--always-aug", checkpoints[1], "--datasets", "cities", "--limit", 1)
+    options = ("--data", tiny_data, *given, "--output", tmp_path / "s.json")
+    result = call(*options, "--stands-for", "cities=colours")
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "s.json").read_text())
+    assert [one["dataset"] for one in written["comparisons"]] == ["colours"]
+    assert written["not_compared"] == ["cities"]
+    for wrong, problem in (("birds=cities", "No development subset birds"), ("cities", "SUBSET=DATASET")):
+        refused = call(*options, "--stands-for", wrong)
+        assert refused.exit_code == 2
+        assert problem in refused.stderr
+
+
 def test_another_rule_labels_from_the_same_study(studied, tiny_data, tmp_path):
     folder, _ = studied
     options = ("--level", "dataset", "--study", folder / "study.json", "--output", tmp_path)
@@ -106,7 +124,7 @@ def test_what_is_missing_is_said(tiny_data, tmp_path):
         assert f"--level {level} needs {option}" in result.stderr
     broken = call(*out, "--no-aug", tmp_path, "--always-aug", tmp_path)
     assert broken.exit_code == 1
-    assert "holds neither" in broken.stderr
+    assert "is no Solomon checkpoint" in broken.stderr
 
 
 def test_a_run_folder_of_another_recipe_is_refused(studied, tiny_base, tiny_data, tmp_path):

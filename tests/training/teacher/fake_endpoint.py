@@ -54,26 +54,24 @@ class FakeEndpoint:
     url: str = ""
     respond: Callable[[Received, int], Response] = field(default_factory=answering)
     received: list[Received] = field(default_factory=list)
-    delay: float = 0.0
     at_once: int = 0
     most_at_once: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def reset(self, respond: Callable[[Received, int], Response]) -> None:
         """Forget what came, and answer in another way."""
-        self.respond, self.delay, self.most_at_once = respond, 0.0, 0
+        self.respond, self.most_at_once = respond, 0
         self.received.clear()
 
     def handle(self, body: dict[str, Any], headers: dict[str, str]) -> Response:
         """Runs on a thread of the server's own for each request."""
         with self._lock:
-            number = len(self.received)
-            self.received.append(Received(body, headers, time.monotonic()))
+            number, received = len(self.received), Received(body, headers, time.monotonic())
+            self.received.append(received)
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            time.sleep(self.delay)
-            return self.respond(self.received[number], number)
+            return self.respond(received, number)
         finally:
             with self._lock:
                 self.at_once -= 1

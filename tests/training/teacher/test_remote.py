@@ -1,6 +1,7 @@
 """The endpoint teacher against a real server: parsing, repeats, cache, images, concurrency, failures."""
 
 import base64
+import threading
 
 import pytest
 
@@ -32,7 +33,7 @@ def teacher(endpoint, pictures, tmp_path):
 
     def make(retry_malformed=False, **settings):
         chosen = EndpointSettings(
-            endpoint.url, **{"model": "big", "backoff": 0.01, "timeout": 5.0, **settings}
+            endpoint.url, **{"model": "big", "backoff": 0.01, "timeout": 60.0, **settings}
         )
         return EndpointTeacher(chosen, KEY, Caching(tmp_path / "cache.sqlite", retry_malformed), pictures)
 
@@ -119,8 +120,16 @@ def test_malformed_to_the_end_is_named_and_kept_until_asked_otherwise(endpoint, 
 
 
 def test_concurrency_is_used_and_bounded(endpoint, teacher):
-    endpoint.delay = 0.1
-    teacher(concurrency=3).answer("cities", text_rows(), silent)
+    three = threading.Barrier(3)
+
+    def respond(received, number):
+        three.wait(60)  # nobody is answered before three are there
+        return completion(GOOD.format("ok"))
+
+    endpoint.respond = respond
+    rows = [TrainingRow(f"question {number}", pos_text="x") for number in range(9)]
+    answers = teacher(concurrency=3, timeout=90.0).answer("many", rows, silent)
+    assert all(answer.text == "ok" for answer in answers)
     assert endpoint.most_at_once == 3
 
 

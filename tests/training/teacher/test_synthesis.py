@@ -125,6 +125,22 @@ def test_a_trial_takes_the_first_rows_and_never_cuts_the_data_itself(data, tmp_p
     assert len(read_training_rows(data / "train" / "cities.parquet")) == 8
 
 
+@pytest.mark.parametrize("judged", [False, True])
+def test_a_model_teaches_itself(data, tiny_base, tmp_path, judged):
+    judge = ("--judge", tiny_base) if judged else ()
+    options = ("--teacher", "self", "--checkpoint", tiny_base, *judge, "--candidates", 4)
+    result = call("--data", data, "--output", tmp_path, "--datasets", "cities", *options)
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "synthesis.json").read_text())
+    rows = read_training_rows(tmp_path / "train" / "cities.parquet")
+    kept = sum(bool(row.augmentation) for row in rows)
+    assert kept == report["quality"]["cities.parquet"]["answered"]
+    assert kept + len(report["unanswered"]) == len(rows)
+    reasons = ("no help: rank", "the model wrote nothing")
+    assert all(one["problem"].startswith(reasons) for one in report["unanswered"])
+    assert report["teacher"]["candidates"] == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "problem"),
     [
