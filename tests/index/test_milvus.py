@@ -260,6 +260,12 @@ def once_reachable(call: Callable[[], Result]) -> Result:
     return call()
 
 
+def test_without_the_client_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pymilvus", None)
+    with pytest.raises(StorageError, match=r"solomon-embed\[milvus\]"):
+        MilvusStore(str(tmp_path / "lite.db"))
+
+
 @pytest.mark.parametrize(
     ("error", "told", "message"),
     [
