@@ -15,12 +15,15 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+
+PATIENCE = timedelta(hours=2)  # the first process computes image features alone, and writes the checkpoint
 
 if TYPE_CHECKING:
     from training.student import Student
@@ -45,7 +48,7 @@ class Processes:
             return cls(torch.device(chosen))
         from accelerate import PartialState
 
-        state = PartialState(cpu=chosen.startswith("cpu"))
+        state = PartialState(cpu=chosen.startswith("cpu"), timeout=PATIENCE)
         sharded = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
         return cls(state.device, state.process_index, state.num_processes, sharded)
 

@@ -4,13 +4,16 @@ python -m torch.distributed.run --nproc_per_node 2 -m tests.training.parallel_wo
 """
 
 import json
+import os
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from safetensors.torch import save_file
 
+from tests.training.tiny_data import tiny_recipe
 from tests.training.tiny_run import gradients, mixed_rows, stirred, tiny_run
+from training.joint import Places, train
 from training.parallel import Processes
 
 RUN = {"datasets": {"cities": 1.0, "colours": 1.0}, "steps": 4, "save_every": 2, "chunk_size": 1}
@@ -48,7 +51,9 @@ def main(base, data, out):
     write_gradients(base, data, out, sharded, "fsdp", 2)
     train_whole_and_interrupted(base, data, out, processes, "ddp")
     train_whole_and_interrupted(base, data, out, sharded, "fsdp")
-    processes.wait()
+    os.environ["ACCELERATE_USE_FSDP"] = "true"  # as Accelerate's launcher says it
+    places = Places(data, out / "launched", out / "launched-checkpoint")
+    train(tiny_recipe(base, precision="fp32", **RUN), places, "cpu", lambda line: None)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from model.checkpoint import verify
 from tests.training.parallel_worker import RUN
 from tests.training.tiny_data import text_rows
 from tests.training.tiny_run import gradients, mixed_rows, stirred, tiny_run
@@ -78,6 +79,18 @@ def test_two_processes_train_as_one_and_one_goes_on_from_their_state(
     resumed = tiny_run(tiny_base, tiny_data, launched / f"{name}-whole", **RUN)
     resumed.run()
     assert resumed.step == RUN["steps"]
+
+
+def test_a_sharded_run_exports_the_whole_adapter(launched):
+    checkpoint = launched / "launched-checkpoint"
+    assert verify(checkpoint).training["machine"]["processes"] == 2
+    adapter = load_file(checkpoint / "adapter_model.safetensors")
+    state = load_file(launched / "launched" / STATE)
+    matrices = [key for key in adapter if "lora_" in key]
+    assert len(matrices) == sum("parameter/" in key and "lora_" in key for key in state) > 0
+    for key in matrices:
+        learned = state[f"parameter/peft_model.{key}".replace(".weight", ".default.weight")]
+        assert torch.equal(adapter[key], learned.to(torch.bfloat16))
 
 
 def test_a_batch_that_does_not_divide_names_the_field(tiny_base, tiny_data, tmp_path):
