@@ -2,9 +2,9 @@
 
 SQLite takes up the log as far as its chain of checksums holds and drops the rest, though all but one of the
 frames may be sound. Each frame's checksum, however, follows from the one stored before it, so every frame
-can be judged by itself; and as the checksum is linear, one flipped bit can be found from what it did to it.
+can be judged by itself; and as the checksum is linear, one flipped bit can often be found from what it did.
 The frames are then sealed anew, up to the last change that was acknowledged. What could not be put right is
-left for the checksums of the rows (`index.records`) to find.
+left as it is for the checksums of the rows (`index.records`) to find.
 
 The file's format: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
 """
@@ -46,6 +46,7 @@ class _Header:
 
     big_endian: bool
     fields: bytes  # magic, version, page size, checkpoint number, salts
+    checksum: bytes  # as it is stored
     sound: bool
 
 
@@ -91,6 +92,13 @@ class _Chain:
         words = np.frombuffer(self._header.fields, self._word).astype(np.uint32)
         return _product(words[None], self._header_factors)[0]
 
+    def _stated_start(self) -> Words:
+        return np.frombuffer(self._header.checksum, ">u4").astype(np.uint32)
+
+    def count_wrong(self, frames: npt.NDArray[np.uint8]) -> int:
+        """How many of the file's first frames do not have the checksum that they should."""
+        return int(np.count_nonzero(self._wrong(frames, self._stated_start()[None])))
+
     def whole_transactions(self, frames: npt.NDArray[np.uint8]) -> int:
         """How many transactions SQLite would take up: those before the first frame that is not sound."""
         whole = 0
@@ -111,18 +119,16 @@ class _Chain:
         """The frames of the first transactions with what can be put right in them, and how that went."""
         kept: list[npt.NDArray[np.uint8]] = []
         corrected = doubtful = 0
-        before = computed = self.start()[None]
-        for original in frames:
+        before, computed = self._stated_start()[None], self.start()[None]
+        for number, original in enumerate(frames):
             frame = np.array(original)
             if not self._of_this_file(frame[None])[0]:
                 break  # left from before the file was begun anew
             stored = _stored(frame[None])
             starts = np.concatenate([before, computed])
-            if self._wrong(np.stack([frame, frame]), starts, chained=False).all():
-                if any(self._correct(frame, start) for start in starts):
-                    corrected += 1
-                else:
-                    doubtful += 1
+            if not self._follows(frame, starts):
+                done = self._put_right(frame, starts, frames[number + 1 : number + 2])
+                corrected, doubtful = corrected + done, doubtful + (not done)
             computed = self._checksums(frame[None], computed)
             before = stored
             kept.append(frame)
@@ -166,22 +172,58 @@ class _Chain:
         covered = np.concatenate([frames[:, :8], frames[:, _FRAME_HEADER:]], axis=1)
         return covered.view(self._word).astype(np.uint32)
 
-    def _correct(self, frame: npt.NDArray[np.uint8], before: Words) -> bool:
-        """Turn back the one bit of a frame that explains its checksum, if there is one."""
+    def _follows(self, frame: npt.NDArray[np.uint8], starts: Words) -> bool:
+        """Whether a frame has the checksum that follows from one of `starts` [n, 2]."""
+        copies = np.repeat(frame[None], len(starts), axis=0)
+        return not self._wrong(copies, starts, chained=False).all()
+
+    def _put_right(
+        self, frame: npt.NDArray[np.uint8], starts: Words, following: npt.NDArray[np.uint8]
+    ) -> bool:
+        """Correct a frame in place if one flipped bit explains its checksum; whether one does for certain.
+
+        The bit may be in what is stored as its checksum: the frame after it, [0 or 1], tells whether to
+        believe that.
+        """
+        stored = _stored(frame[None])
+        copies = np.repeat(frame[None], len(starts), axis=0)
+        if len(following) and not self._follows(following[0], stored):
+            return self._follows(following[0], self._checksums(copies, starts))
+        for start in starts:
+            missing = (stored - self._checksums(frame[None], start[None]))[0]
+            if not len(following) and _is_one_bit(missing):
+                return False
+            if self._turn_bit(frame, missing):
+                return True
+        return False
+
+    def _turn_bit(self, frame: npt.NDArray[np.uint8], missing: Words) -> bool:
+        """Turn back the one bit of a frame for want of which its checksum lacks `missing`, [2].
+
+        None is turned if several would explain it, as is so with the highest bits of a word: modulo 2**32,
+        those of many words add the same.
+        """
         words = self._words(frame[None])[0]
-        missing = (_stored(frame[None]) - self._checksums(frame[None], before[None]))[0]
+        candidates: list[tuple[int, np.uint32]] = []
         for bit in range(32):
             value = np.uint32(1 << bit)
             # A bit that is set would have been clear: that lowers the word, modulo 2**32.
             change = np.where(words & value, np.uint32(2**32 - (1 << bit)), value).astype(np.uint32)
             found = np.flatnonzero((change[:, None] * self._factors == missing).all(axis=1))
-            if len(found):
-                position = int(found[0])
-                turned = np.array([words[position] ^ value], np.uint32).astype(self._word).view(np.uint8)
-                offset = 4 * position if position < 2 else 4 * position + _FRAME_HEADER - 8
-                frame[offset : offset + 4] = turned
-                return True
-        return False
+            candidates += [(position, value) for position in found.tolist()]
+        if len(candidates) != 1:
+            return False
+        [(position, value)] = candidates
+        turned = np.array([words[position] ^ value], np.uint32).astype(self._word).view(np.uint8)
+        offset = 4 * position if position < 2 else 4 * position + _FRAME_HEADER - 8
+        frame[offset : offset + 4] = turned
+        return True
+
+
+def _is_one_bit(difference: Words) -> bool:
+    """Whether checksums that differ by this could differ in a single bit of what is stored."""
+    both = [int(part) for part in difference]
+    return 0 in both and any(part.bit_count() == 1 or (2**32 - part).bit_count() == 1 for part in both)
 
 
 def _read_header(content: npt.NDArray[np.uint8], count: int) -> _Header:
@@ -193,12 +235,15 @@ def _read_header(content: npt.NDArray[np.uint8], count: int) -> _Header:
         word = ">u4" if big_endian else "<u4"
         words = np.frombuffer(given[:24], word).astype(np.uint32)
         if (_product(words[None], factors)[0] == stored).all():
-            return _Header(bool(given[3] & 1), given[:24], sound=True)
-    frames = content[_HEADER : _HEADER + count * _FRAME].reshape(count, _FRAME)
-    salts, counts = np.unique(frames[:16, 8:16], axis=0, return_counts=True)
-    big_endian = bool(given[3] & 1)
-    fields = b"".join(number.to_bytes(4, "big") for number in (_MAGIC | big_endian, _VERSION, PAGE_SIZE, 0))
-    return _Header(big_endian, fields + salts[np.argmax(counts)].tobytes(), sound=False)
+            return _Header(bool(given[3] & 1), given[:24], given[24:], sound=True)
+    first = content[_HEADER : _HEADER + min(count, 16) * _FRAME].reshape(-1, _FRAME)
+    salts, counts = np.unique(first[:, 8:16], axis=0, return_counts=True)
+    headers = []
+    for big_endian in (True, False):
+        known = b"".join(number.to_bytes(4, "big") for number in (_MAGIC | big_endian, _VERSION, PAGE_SIZE))
+        fields = known + given[12:16] + salts[np.argmax(counts)].tobytes()
+        headers.append(_Header(big_endian, fields, given[24:], sound=False))
+    return min(headers, key=lambda header: _Chain(header).count_wrong(first))
 
 
 def _factors(size: int) -> tuple[Words, Words]:
