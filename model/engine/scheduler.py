@@ -87,8 +87,10 @@ class Scheduler:
 
         The first request that can run always does; others join in queue order while the padded batch
         stays under the token budget and padding under a third of it. What does not fit waits, so
-        an outlier in length neither stretches a batch nor starves. A forced augmentation needs a free
-        slot; a query that may turn out to need one needs a slot or a parking place.
+        an outlier in length neither stretches a batch nor starves. What runs later by its priority does
+        not join either: a query would have to wait for the documents that share its batch. A forced
+        augmentation needs a free slot; a query that may turn out to need one needs a slot or a parking
+        place.
         """
         batch = _Batch(self._settings, room)
         with self._changed:
@@ -129,6 +131,8 @@ class _Batch:
 
     def take(self, request: Request) -> bool:
         """Add the request if it fits; says whether it did."""
+        if self.requests and request.priority > self.requests[0].priority:
+            return False
         if not (self._has_room(request) and self._pads_well(request.prefill_length)):
             return False
         self.requests.append(request)
@@ -152,4 +156,10 @@ class _Batch:
             return False
         padded = max(self._longest, length) * (len(self.requests) + 1)
         padding = padded - self._tokens - length
-        return padded <= self._settings.max_batch_tokens and padding <= max(_FREE_PADDING, padded // 3)
+        return padded <= self._token_budget() and padding <= max(_FREE_PADDING, padded // 3)
+
+    def _token_budget(self) -> int:
+        most, background = self._settings.max_batch_tokens, self._settings.max_background_tokens
+        if self.requests[0].priority > 0 and background is not None:
+            return min(most, background)
+        return most

@@ -13,15 +13,17 @@ class EngineSettings:
     """Bounds of the engine's work and memory; the defaults suit a laptop's CPU.
 
     `max_queue`: requests accepted and not yet running. `max_batch_tokens` and `max_batch_size`: one
-    prefill, padding included. `max_decoding`: augmentations that decode at once, each holding a slot of
-    the KV cache. `max_parked`: augmentations that wait for a slot with their prompt's keys and values
-    kept. `max_augment_limit`: the most answer tokens that a request may ask for. `dtype`: "float32",
+    prefill, padding included. `max_background_tokens`: the same for a prefill of requests with a priority
+    above 0, behind which a query may have to wait (None: no other than `max_batch_tokens`).
+    `max_decoding`: augmentations that decode at once, each holding a slot of the KV cache. `max_parked`:
+    augmentations that wait for a slot with their prompt's keys and values kept. `max_augment_limit`: the most answer tokens that a request may ask for. `dtype`: "float32",
     "bfloat16", or "auto", which takes bfloat16 where the hardware computes with it. `device`: a torch
     device, or None for CUDA where there is any. `threads`: None uses the cores the process may use.
     """
 
     max_queue: int = 512
     max_batch_tokens: int = 4096
+    max_background_tokens: int | None = 1024
     max_batch_size: int = 64
     max_decoding: int = 32
     max_parked: int = 64
@@ -40,6 +42,8 @@ class EngineSettings:
         for name in ("max_parked", "vision_cache_items", "vision_cache_bytes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}.")
+        if self.max_background_tokens is not None and self.max_background_tokens < 1:
+            raise ValueError(f"max_background_tokens must be at least 1, not {self.max_background_tokens}.")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads must be at least 1, not {self.threads}.")
         if self.dtype not in ("auto", "float32", "bfloat16"):

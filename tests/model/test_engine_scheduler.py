@@ -62,6 +62,15 @@ def test_every_batch_keeps_its_bounds(requests, slots, parking):
 
 
 @given(requests=REQUESTS)
+def test_a_query_never_shares_its_prefill_with_what_is_less_urgent(requests):
+    scheduler = filled(requests, max_batch_tokens=512, max_background_tokens=128)
+    while batch := scheduler.next_batch(PLENTY):
+        assert len({served.priority for served in batch}) == 1
+        if batch[0].priority > 0 and len(batch) > 1:
+            assert max(served.prefill_length for served in batch) * len(batch) <= 128
+
+
+@given(requests=REQUESTS)
 def test_everything_is_served_once_and_the_most_urgent_always_next(requests):
     scheduler = filled(requests, max_batch_tokens=512, max_batch_size=7)
     waiting = sorted(requests, key=lambda entry: entry.priority)
@@ -133,7 +142,10 @@ def test_closed():
         scheduler.submit(request())
 
 
-@pytest.mark.parametrize("bad", [{"max_queue": 0}, {"max_parked": -1}, {"threads": 0}, {"dtype": "int8"}])
+@pytest.mark.parametrize(
+    "bad",
+    [{"max_queue": 0}, {"max_parked": -1}, {"max_background_tokens": 0}, {"threads": 0}, {"dtype": "int8"}],
+)
 def test_settings_name_what_is_wrong(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         EngineSettings(**bad)
