@@ -14,11 +14,12 @@ class EngineSettings:
 
     `max_queue`: requests accepted and not yet running. `max_batch_tokens` and `max_batch_size`: one
     prefill, padding included. `max_background_tokens`: the same for a prefill of requests with a priority
-    above 0, behind which a query may have to wait (None: no other than `max_batch_tokens`).
-    `max_decoding`: augmentations that decode at once, each holding a slot of the KV cache. `max_parked`:
-    augmentations that wait for a slot with their prompt's keys and values kept. `max_augment_limit`: the most answer tokens that a request may ask for. `dtype`: "float32",
-    "bfloat16", or "auto", which takes bfloat16 where the hardware computes with it. `device`: a torch
-    device, or None for CUDA where there is any. `threads`: None uses the cores the process may use.
+    above 0, behind which a query may have to wait (None: no other than `max_batch_tokens`). `max_decoding`:
+    augmentations that decode at once, each holding a slot of the KV cache. `max_parked`: augmentations that
+    wait for a slot with their prompt's keys and values kept. `max_augment_limit`: the most answer tokens
+    that a request may ask for. `dtype`: "float32", "bfloat16", or "auto", which takes bfloat16 where the
+    hardware computes with it. `device`: a torch device, or None for CUDA where there is any. `threads`:
+    None uses the cores the process may use.
     """
 
     max_queue: int = 512
