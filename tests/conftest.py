@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# An example's time says more of the machine than of the code.
+settings.register_profile("solomon", deadline=None)
+settings.load_profile("solomon")
 
 _E2E = Path(__file__).parent / "e2e"
 _NO_SKIPS = os.environ.get("CI", "").lower() in ("1", "true")
