@@ -1,59 +1,53 @@
-"""Scores a checkpoint on MMEB-format subsets through the engine that serves it.
+"""Embeds MMEB-format subsets through the engine that serves them, and says which queries find their target.
 
-Precision@1 over each query's candidates, mean confidence in the chosen route (CF), the share routed to
-`/embed`, and the same with the route forced.
+Queries are embedded with both routes forced. The engine's prefill is the same whichever route is taken, so
+adaptive routing at any threshold picks, query by query, one of these two vectors: no other pass is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from model.types import Embedder, Embedding, EmbedOptions, InputType, Item, Route, RouteChoice, Vector
+from model.types import Embedder, Embedding, EmbedOptions, InputType, Item, Route, RouteChoice
 from training.mmeb import EvaluationRow, read_evaluation_rows, strip_image_marker
+from training.remembered import Embeds
+from training.scores import Outcomes, Score, score_outcomes
 
 CHUNK = 64
 
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """One subset under one route choice.
-
-    `route_accuracy` compares the chosen routes with the ones that the subset was built for (None where
-    the route was forced).
-    """
-
-    dataset: str
-    route: str
-    queries: int
-    candidates: int
-    precision_at_1: float
-    confidence: float
-    embed_share: float
-    route_accuracy: float | None
-    augment_tokens: float
+Subsets = dict[str, list[EvaluationRow]]  # by dataset
 
 
 class DocumentVectors:
     """Embeds each distinct candidate once, however many queries name it."""
 
-    def __init__(self, engine: Embedder, image_root: Path) -> None:
+    def __init__(self, engine: Embeds, image_root: Path) -> None:
         self.engine, self.image_root = engine, image_root
-        self.vectors: dict[tuple[str, str], Vector] = {}
+        self.rows: dict[tuple[str, str], int] = {}
+        self._table = np.zeros((0, 0), np.float64)
 
-    def matrix(self, contents: Sequence[tuple[str, str]]) -> np.ndarray:
-        """[N, D] vectors of (text, image path) candidates."""
-        missing = [content for content in dict.fromkeys(contents) if content not in self.vectors]
+    def add(self, contents: Iterable[tuple[str, str]]) -> None:
+        """Embed the (text, image path) candidates that have no vector yet."""
+        missing = [content for content in dict.fromkeys(contents) if content not in self.rows]
         options = EmbedOptions(input_type=InputType.DOCUMENT, truncate=True)
+        added = []
         for start in range(0, len(missing), CHUNK):
-            chunk = missing[start : start + CHUNK]
-            items = [as_item(text, image, self.image_root) for text, image in chunk]
-            embedded = self.engine.embed(items, options)
-            self.vectors.update({content: e.vector for content, e in zip(chunk, embedded, strict=True)})
-        return np.stack([self.vectors[content] for content in contents])
+            items = [as_item(*content, self.image_root) for content in missing[start : start + CHUNK]]
+            added += [embedding.vector for embedding in self.engine.embed(items, options)]
+        if added:
+            block = np.stack(added).astype(np.float64)
+            self._table = np.concatenate([self._table, block]) if self.rows else block
+            self.rows.update({content: len(self.rows) + n for n, content in enumerate(missing)})
+
+    def matrix(self, contents: Sequence[tuple[str, str]]) -> npt.NDArray[np.float64]:
+        """[N, D] vectors of (text, image path) candidates."""
+        self.add(contents)
+        return self._table[[self.rows[content] for content in contents]]
 
 
 def as_item(text: str, image_path: str, image_root: Path) -> Item:
@@ -63,7 +57,7 @@ def as_item(text: str, image_path: str, image_root: Path) -> Item:
 
 
 def embed_queries(
-    engine: Embedder, rows: Sequence[EvaluationRow], image_root: Path, route: RouteChoice
+    engine: Embeds, rows: Sequence[EvaluationRow], image_root: Path, route: RouteChoice
 ) -> list[Embedding]:
     """The rows' queries under one route choice, in order."""
     options = EmbedOptions(route=route, truncate=True)
@@ -83,36 +77,87 @@ def subset_files(data: Path, split: str = "eval") -> list[Path]:
     return files
 
 
-def evaluate_subset(
-    engine: Embedder,
+def measure_subset(
+    engine: Embeds,
     dataset: str,
     rows: Sequence[EvaluationRow],
     image_root: Path,
-    route: RouteChoice,
     documents: DocumentVectors,
-) -> Score:
-    """Score one subset under one route choice. Raises ValueError for a subset without queries."""
+    routes: Sequence[Route] = tuple(Route),
+) -> Outcomes:
+    """Embed one subset under the given forced routes and compare every query with its candidates.
+
+    Raises ValueError for a subset without queries.
+    """
     if not rows:
         raise ValueError(f"The evaluation subset '{dataset}' has no queries; build it again or remove it.")
-    queries = embed_queries(engine, rows, image_root, route)
-    hits = []
-    for row, query in zip(rows, queries, strict=True):
-        candidates = documents.matrix(list(zip(row.tgt_text, row.tgt_img_path, strict=True)))
-        similarities = candidates @ query.vector
-        hits.append(bool(similarities[0] > similarities[1:].max(initial=-2.0)))
-    expected = [Route.AUGMENT if row.augmentation else Route.EMBED for row in rows]
-    right = [query.route == route_ for query, route_ in zip(queries, expected, strict=True)]
-    return Score(
+    documents.add(candidates(rows))
+    probability = np.zeros(len(rows))
+    margins, tokens = {}, np.zeros(len(rows), np.int64)
+    for route in routes:
+        queries = embed_queries(engine, rows, image_root, RouteChoice(route.value))
+        margins[route] = np.array(
+            [_margin(query, row, documents) for query, row in zip(queries, rows, strict=True)]
+        )
+        chosen = np.array([query.confidence for query in queries], np.float64)
+        probability = chosen if route is Route.AUGMENT else 1 - chosen
+        if route is Route.AUGMENT:
+            tokens = np.array([query.augment_tokens for query in queries])
+    return Outcomes(
         dataset=dataset,
-        route=route.value,
-        queries=len(rows),
-        candidates=len(rows[0].tgt_text),
-        precision_at_1=round(float(np.mean(hits)), 4),
-        confidence=round(float(np.mean([query.confidence for query in queries])), 4),
-        embed_share=round(float(np.mean([query.route == Route.EMBED for query in queries])), 4),
-        route_accuracy=round(float(np.mean(right)), 4) if route is RouteChoice.AUTO else None,
-        augment_tokens=round(float(np.mean([query.augment_tokens for query in queries])), 2),
+        candidates=np.array([len(row.tgt_text) for row in rows]),
+        wanted=np.array([wanted_route(row) is Route.AUGMENT for row in rows]),
+        probability=probability,
+        margins=margins,
+        tokens=tokens,
     )
+
+
+def wanted_route(row: EvaluationRow) -> Route:
+    """The route that a row was built or labelled for: its `route` where it has one, else by its answer."""
+    labelled = getattr(row, "route", "")
+    return Route(labelled) if labelled else Route.AUGMENT if row.augmentation else Route.EMBED
+
+
+def candidates(rows: Sequence[EvaluationRow]) -> Iterable[tuple[str, str]]:
+    """Every candidate of every row as (text, image path), with repetitions."""
+    return (content for row in rows for content in zip(row.tgt_text, row.tgt_img_path, strict=True))
+
+
+def _margin(query: Embedding, row: EvaluationRow, documents: DocumentVectors) -> float:
+    """The right candidate's similarity minus the best other one's, in double precision."""
+    similarities = documents.matrix(list(candidates([row]))) @ query.vector.astype(np.float64)
+    return float(similarities[0] - similarities[1:].max(initial=-2.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which of a data folder is evaluated: dataset names (empty: all) and at most `limit` queries of each."""
+
+    datasets: tuple[str, ...] = ()
+    limit: int | None = None
+
+    def read(self, data: Path, split: str = "eval") -> Subsets:
+        """The rows of each subset of a split. Raises ValueError for a dataset that is not there."""
+        files = {path.stem: path for path in subset_files(data, split)}
+        for name in self.datasets:
+            if name not in files:
+                known = ", ".join(files)
+                raise ValueError(f"{data / split} has no dataset '{name}'; it has {known}.")
+        return {name: read_evaluation_rows(files[name])[: self.limit] for name in self.datasets or files}
+
+
+def measure(
+    engine: Embeds,
+    subsets: Subsets,
+    image_root: Path,
+    routes: Sequence[Route] = tuple(Route),
+) -> list[Outcomes]:
+    """The outcomes of every subset; candidates that several subsets share are embedded once."""
+    documents = DocumentVectors(engine, image_root)
+    return [
+        measure_subset(engine, name, rows, image_root, documents, routes) for name, rows in subsets.items()
+    ]
 
 
 def evaluate(
@@ -122,26 +167,14 @@ def evaluate(
     limit: int | None = None,
     report: Callable[[Score], None] = lambda score: None,
 ) -> list[Score]:
-    """Score every subset below `data/eval` under each route choice. `limit` bounds the queries of each."""
+    """Score every subset below `data/eval` under each route choice, at the engine's own threshold."""
+    forced = [Route(route.value) for route in routes if route is not RouteChoice.AUTO]
+    needed = tuple(Route) if RouteChoice.AUTO in routes else tuple(forced)
     documents = DocumentVectors(engine, data / "images")
     scores = []
-    for path in subset_files(data):
-        rows = read_evaluation_rows(path)[:limit]
+    for name, rows in Selection(limit=limit).read(data).items():
+        outcomes = measure_subset(engine, name, rows, data / "images", documents, needed)
         for route in routes:
-            score = evaluate_subset(engine, path.stem, rows, data / "images", route, documents)
-            scores.append(score)
-            report(score)
+            scores.append(score_outcomes(outcomes, route, engine.info.augment_threshold))
+            report(scores[-1])
     return scores
-
-
-def summary(scores: Sequence[Score]) -> dict[str, dict[str, object]]:
-    """Scores as a manifest stores them: by dataset, then by route choice."""
-    table: dict[str, dict[str, object]] = {}
-    for score in scores:
-        figures = {
-            key: value
-            for key, value in asdict(score).items()
-            if key not in ("dataset", "route") and value is not None
-        }
-        table.setdefault(score.dataset, {})[score.route] = figures
-    return table

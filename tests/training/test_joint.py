@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from model.checkpoint import MANIFEST, VISION, load_model, read_manifest
+from model.checkpoint import VISION, load_model, read_manifest
 from model.engine import Engine, EngineSettings
 from model.types import EmbedOptions, InputType, Item, Route
 from tests.training.tiny_data import ANSWERS, COLOURS, tiny_recipe
 from training.evaluation import evaluate
 from training.joint import Places, train
-from training.scoring import score_checkpoint
 
 STEPS = 160
 
@@ -84,21 +83,6 @@ def test_an_image_document_goes_through_the_trained_merger(engine, tiny_data):
     (document,) = engine.embed([Item(image=picture)], EmbedOptions(input_type=InputType.DOCUMENT))
     assert document.image_tokens == 4
     assert np.linalg.norm(document.vector) == pytest.approx(1, abs=1e-5)
-
-
-def test_scoring_calibrates_and_writes_into_the_manifest(trained, tiny_data):
-    scores = score_checkpoint(trained.output, tiny_data, limit=4, save=True, report=silent)
-    assert {(score.dataset, score.route) for score in scores} == {
-        (dataset, route) for dataset in ("cities", "colours") for route in ("auto", "embed", "augment")
-    }
-    manifest = read_manifest(trained.output)
-    assert 0 < manifest.augment_threshold < 1
-    stored = manifest.scores["cities"]["auto"]
-    expected = next(score for score in scores if (score.dataset, score.route) == ("cities", "auto"))
-    assert stored["precision_at_1"] == expected.precision_at_1
-    assert "route_accuracy" not in manifest.scores["cities"]["embed"]
-    assert load_model(trained.output, silent).threshold == manifest.augment_threshold
-    assert (trained.output / MANIFEST).is_file()
 
 
 def test_training_again_is_the_same_training(trained, tiny_base, tiny_data, tmp_path):
