@@ -123,14 +123,14 @@ def study(
         shards = loaded.split if loaded else ""
         names = tuple(name.strip() for name in datasets.split(",") if name.strip())
         settings = StudySettings(
-            data,
-            (run or output.parent) / "pilot-embeddings.sqlite",
-            split.value,
-            Selection(names, limit),
-            _pairs(stands_for or []),
-            resamples,
-            seed,
-            device,
+            data=data,
+            cache=(run or output.parent) / "pilot-embeddings.sqlite",
+            split=split.value,
+            selection=Selection(names, limit),
+            stands_for=_pairs(stands_for or []),
+            resamples=resamples,
+            seed=seed,
+            device=device,
         )
         found = run_study(no_aug, always_aug, trained, settings, console.print)
         write_json(output, study_json(found, chosen_rule))
@@ -248,7 +248,7 @@ def _show_study(found: Study, rule: SplitRule) -> None:
 
 
 def _show_labels(labelled: Sequence[Labelled]) -> None:
-    table = Table("file", "/augment", "/embed", "of these without augmentation", "unlabelled")
+    table = Table("training file", "/augment", "/embed", "with nothing to write", "unlabelled")
     for one in labelled:
         counts = (one.augment, one.embed, one.without_augmentation, one.unlabelled)
         table.add_row(one.file, *map(str, counts))

@@ -106,7 +106,7 @@ def synthesize(
         bool, typer.Option(help="Ask only for rows that have no augmentation yet.")
     ] = False,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Only the first rows of each dataset, for a trial.")
+        int | None, typer.Option(min=1, help="Only the first rows of each file, for a trial.")
     ] = None,
     seed: Annotated[int, typer.Option(help="--teacher self: which candidates are drawn.")] = 0,
 ) -> None:
@@ -121,7 +121,15 @@ def synthesize(
         if not chosen:
             raise ValueError(f"{data / 'train'} holds no datasets: build the data first, or name some.")
         settings = SynthesisSettings(
-            data, output, chosen, split, keep_existing, limit, answers, prompt_price, completion_price
+            data=data,
+            output=output,
+            datasets=chosen,
+            split=split,
+            keep_existing=keep_existing,
+            limit=limit,
+            positive_is_answer=answers,
+            prompt_price=prompt_price,
+            completion_price=completion_price,
         )
         if teacher is TeacherKind.GROUND_TRUTH:
             from training.teacher.truth import GroundTruthTeacher
@@ -132,21 +140,21 @@ def synthesize(
 
             writer = _engine(stack, _given(checkpoint, "--checkpoint", "self"))
             other = _engine(stack, judge) if judge else None
-            rule = SelfSettings(min_gain, candidates, seed=seed)
+            rule = SelfSettings(min_gain=min_gain, candidates=candidates, seed=seed)
             source = SelfTeacher(writer, other, data / "images", rule)
         else:
             from training.teacher.endpoint import EndpointSettings
             from training.teacher.remote import Caching, EndpointTeacher
 
             endpoint = EndpointSettings(
-                _given(base_url, "--base-url", "endpoint"),
-                _given(model, "--model", "endpoint"),
-                temperature,
-                max_tokens,
-                limit_field,
-                concurrency,
-                timeout,
-                attempts,
+                base_url=_given(base_url, "--base-url", "endpoint"),
+                model=_given(model, "--model", "endpoint"),
+                temperature=temperature,
+                max_tokens=max_tokens,
+                limit_field=limit_field,
+                concurrency=concurrency,
+                timeout=timeout,
+                attempts=attempts,
             )
             replies = Caching(cache or output / "teacher-cache.sqlite", retry_malformed)
             key = os.environ.get(api_key_variable)
@@ -192,13 +200,15 @@ def _progress() -> Iterator[Callable[[str, int], Advance]]:
 
 
 def _show(report: SynthesisReport) -> None:
-    table = Table("dataset", "rows", "answered", "words", "95 %", "= truth", "has truth", "copies query")
+    table = Table("file", "rows", "answered", "words", "95 %", "= truth", "has truth", "copies query")
+    table.columns[0].overflow = "fold"
     for name, one in report.quality.items():
         shares = (_percent(one.exact), _percent(one.containing), _percent(one.copying))
         lengths = ("" if figure is None else f"{figure:.1f}" for figure in (one.words_mean, one.words_p95))
         table.add_row(name, str(one.rows), _percent(one.parsed), *lengths, *shares)
     console.print(table)
-    console.print("Cost: " + ", ".join(f"{name} {figure}" for name, figure in report.cost.items()))
+    spent = (f"{name.replace('_', ' ')} {figure}" for name, figure in report.cost.items() if figure)
+    console.print("Cost: " + ", ".join(spent))
     for row in report.unanswered[:SHOWN]:
         console.print(f"No augmentation: {row.file} row {row.row} ({row.query!r}): {row.problem}")
     if len(report.unanswered) > SHOWN:

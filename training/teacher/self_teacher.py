@@ -11,6 +11,7 @@ from typing import Any
 from model.types import Embedder, Item, RouteChoice
 from training.margins import CANDIDATES, Content, MarginMeter, Standing, candidate_sets, forced
 from training.mmeb import TrainingRow
+from training.subsets import ImageRoot
 from training.teacher.answers import Advance, Answer, Cost
 
 CHUNK = 64  # queries between two signs of progress
@@ -42,7 +43,7 @@ class SelfTeacher:
         self, writer: Embedder, judge: Embedder | None, image_root: Path, settings: SelfSettings
     ) -> None:
         self.writer, self.judge, self.settings = writer, judge, settings
-        self.meter = MarginMeter(judge or writer, image_root)
+        self.images, self.meter = ImageRoot(image_root), MarginMeter(judge or writer, image_root)
         self.cost = Cost()
 
     @property
@@ -59,17 +60,30 @@ class SelfTeacher:
         }
 
     def answer(self, dataset: str, rows: Sequence[TrainingRow], advance: Advance) -> list[Answer]:
-        """The answers that help, and for the others what they did instead."""
+        """The answers that help, and for the others what they did instead.
+
+        A row of which an image is missing gets none, and stands in nobody's candidates.
+        """
         started = time.monotonic()
-        candidates = candidate_sets(rows, self.settings.candidates, self.settings.seed)
-        answers: list[Answer] = []
-        for start in range(0, len(rows), CHUNK):
+        answers = [Answer(problem=self._fault(row)) for row in rows]
+        usable = [number for number, answer in enumerate(answers) if not answer.problem]
+        advance(len(rows) - len(usable))
+        found = [rows[number] for number in usable]
+        candidates = candidate_sets(found, self.settings.candidates, self.settings.seed)
+        for start in range(0, len(found), CHUNK):
             part = slice(start, start + CHUNK)
-            answers += self._chosen(rows[part], candidates[part])
-            advance(len(rows[part]))
-        self.cost.queries += len(rows)
+            for number, answer in zip(usable[part], self._chosen(found[part], candidates[part]), strict=True):
+                answers[number] = answer
+            advance(len(found[part]))
+        self.cost.queries += len(found)
         self.cost.seconds += time.monotonic() - started
         return answers
+
+    def _fault(self, row: TrainingRow) -> str:
+        """What is wrong with the row's images; empty where nothing is."""
+        negatives = [negative.image_path for negative in row.hard_negatives]
+        paths = filter(None, (row.qry_image_path, row.pos_image_path, *negatives))
+        return next((fault for path in paths if (fault := self.images.fault(path))), "")
 
     def _chosen(self, rows: Sequence[TrainingRow], candidates: list[list[Content]]) -> list[Answer]:
         items = self.meter.items(rows)

@@ -71,6 +71,17 @@ def test_a_judge_sees_the_answer_as_the_querys_second_line(vectors, tmp_path):
     assert {side for side, _ in judge.seen} == {"embed", "document"}
 
 
+def test_a_row_whose_image_is_missing_is_named_and_no_candidate(vectors, tmp_path):
+    broken = TrainingRow("What is it?", "gone.png", pos_text="only here")
+    engine = FakeEmbedder(vectors)
+    teacher = SelfTeacher(engine, None, tmp_path, SelfSettings(candidates=99))
+    done = []
+    answers = teacher.answer("cities", [*ROWS[:4], broken, *ROWS[4:]], done.append)
+    assert "gone.png is not in" in answers[4].problem
+    assert "only here" not in {text for _, text in engine.seen}
+    assert sum(done) == len(answers) == len(ROWS) + 1
+
+
 def test_ground_truth_is_the_rows_own_answer_or_a_positive_that_is_one():
     rows = [
         TrainingRow("a", pos_text="It is Rome.", augmentation="Rome"),
