@@ -37,6 +37,7 @@ from training.mmeb import EvaluationRow, TrainingRow, write_rows
 PHOTO_SETS = {"caltech101": None, "clothing": None, "cifar10": 6000}
 EVALUATED = 300  # queries an evaluation subset, where there are as many
 CANDIDATES = 200
+SHAPE_PICTURES = 4000  # of easy-VQA: its whole training part
 SCENES = {Split.TRAINING: 1500, Split.DEVELOPMENT: EVALUATED, Split.CALIBRATION: 100}
 SEED = 7
 HELD_OUT = (Split.DEVELOPMENT, Split.CALIBRATION)
@@ -55,7 +56,7 @@ def build_mini_data(
     """
     build = Build(folder, report)
     _build_texts(build)
-    build.add_vqa("easy_vqa", vqa.easy_vqa(build.images, SEED))
+    build.add_vqa("easy_vqa", vqa.easy_vqa(build.images, SHAPE_PICTURES, SEED))
     if photo_folder is None:
         report("No photo folder: the photo and caption datasets are left out.")
     else:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from training.catalogue import CATALOGUE
 from training.mini.datasets import DATASETS
 from training.mini.splits import Split
 
 SOURCES = "sources.json"  # read by training.provenance for a checkpoint's manifest
-CATALOGUE = "datasets.json"  # read by training.catalogue for reports
 
 
 def write_descriptions(folder: Path) -> None:

@@ -41,8 +41,8 @@ class PictureQuestion:
     split: Split
 
 
-def easy_vqa(image_root: Path, seed: int) -> list[PictureQuestion]:
-    """easy-VQA's training part, some questions a picture, split by the picture's bytes.
+def easy_vqa(image_root: Path, limit: int, seed: int) -> list[PictureQuestion]:
+    """The first `limit` pictures of easy-VQA's training part, some questions each, split by their bytes.
 
     The package's own test part stays untouched. Raises ValueError where the package is not installed.
     """
@@ -57,7 +57,7 @@ def easy_vqa(image_root: Path, seed: int) -> list[PictureQuestion]:
         by_image.setdefault(number, []).append((question, answer))
     rng = random.Random(seed)
     found = []
-    for number, asked in sorted(by_image.items()):
+    for number, asked in sorted(by_image.items())[:limit]:
         content = (folder / "images" / f"{number}.png").read_bytes()
         path = write_image(image_root, f"easy_vqa/{number:04d}.png", content)
         for question, answer in rng.sample(asked, min(QUESTIONS_AN_IMAGE, len(asked))):

@@ -79,19 +79,28 @@ def source_photos(tmp_path_factory):
         table = {"image": images, "label": [known[n % len(known)] for n in range(240)]}
         pq.write_table(pa.table(table), folder / f"{name}_train.parquet")
     groups = [[f"photo {n} seen by {who} with word{n % 17}" for who in ("ann", "bob")] for n in range(260)]
-    groups += [["the very same words for two photos", f"and others {n} of no help at all"] for n in range(40)]
+    groups += [
+        ["the very same words for two photos", f"and others {n} of no help at all"] for n in range(200)
+    ]
     pq.write_table(pa.table({"captions": groups}), folder / "multi30k_captions_train.parquet")
     return folder
 
 
 @pytest.fixture(scope="session")
-def mini_data(tmp_path_factory, source_packages, source_photos):
-    """The whole mini benchmark from the small sources, and what its build reported."""
+def small_build():
+    """The build with fewer drawn scenes and pictures of shapes."""
     from training.mini import build
 
-    folder, lines = tmp_path_factory.mktemp("mini"), []
     fewer = {split: count // 10 for split, count in build.SCENES.items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "SCENES", fewer)
-        build.build_mini_data(folder, source_photos, source_packages, lines.append)
+        patch.setattr(build, "SHAPE_PICTURES", 300)
+        yield build.build_mini_data
+
+
+@pytest.fixture(scope="session")
+def mini_data(tmp_path_factory, source_packages, source_photos, small_build):
+    """The whole mini benchmark from the small sources, and what its build reported."""
+    folder, lines = tmp_path_factory.mktemp("mini"), []
+    small_build(folder, source_photos, source_packages, lines.append)
     return folder, lines

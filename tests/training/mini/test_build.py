@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from training.catalogue import IN_DOMAIN, OUT_OF_DOMAIN, read_catalogue
-from training.mini.build import HELD_OUT, build_mini_data
+from training.mini.build import HELD_OUT
 from training.mini.datasets import DATASETS
 from training.mini.leaks import TrainedContents, core
 from training.mini.splits import Split
@@ -122,9 +122,9 @@ def test_candidates_are_distinct_and_the_right_one_is_first(mini_data):
                 assert len(documents) >= 2, name
 
 
-def test_a_second_build_writes_the_same(mini_data, source_packages, source_photos, tmp_path):
+def test_a_second_build_writes_the_same(mini_data, small_build, tmp_path):
     folder, _ = mini_data
-    build_mini_data(tmp_path, None, None, lambda line: None)
+    small_build(tmp_path, None, None, lambda line: None)
     for name in ("everyday", "phrases", "countries", "knowledge", "easy_vqa"):
         first, second = (place / "train" / f"{name}.parquet" for place in (folder, tmp_path))
         assert first.read_bytes() == second.read_bytes()
