@@ -6,7 +6,7 @@ adaptive routing at any threshold picks, query by query, one of these two vector
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,10 +84,12 @@ def measure_subset(
     image_root: Path,
     documents: DocumentVectors,
     routes: Sequence[Route] = tuple(Route),
+    label: Route | None = None,
 ) -> Outcomes:
     """Embed one subset under the given forced routes and compare every query with its candidates.
 
-    Raises ValueError for a subset without queries.
+    `label` is the route that all its queries are meant to take; None: those with an answer are meant to be
+    augmented. Raises ValueError for a subset without queries.
     """
     if not rows:
         raise ValueError(f"The evaluation subset '{dataset}' has no queries; build it again or remove it.")
@@ -106,7 +108,7 @@ def measure_subset(
     return Outcomes(
         dataset=dataset,
         candidates=np.array([len(row.tgt_text) for row in rows]),
-        wanted=np.array([wanted_route(row) is Route.AUGMENT for row in rows]),
+        wanted=np.array([(label or wanted_route(row)) is Route.AUGMENT for row in rows]),
         probability=probability,
         margins=margins,
         tokens=tokens,
@@ -114,9 +116,8 @@ def measure_subset(
 
 
 def wanted_route(row: EvaluationRow) -> Route:
-    """The route that a row was built or labelled for: its `route` where it has one, else by its answer."""
-    labelled = getattr(row, "route", "")
-    return Route(labelled) if labelled else Route.AUGMENT if row.augmentation else Route.EMBED
+    """The route that a row was built for: `/augment` where it has an answer to write."""
+    return Route.AUGMENT if row.augmentation else Route.EMBED
 
 
 def candidates(rows: Sequence[EvaluationRow]) -> Iterable[tuple[str, str]]:
@@ -152,11 +153,17 @@ def measure(
     subsets: Subsets,
     image_root: Path,
     routes: Sequence[Route] = tuple(Route),
+    labels: Mapping[str, Route] | None = None,
 ) -> list[Outcomes]:
-    """The outcomes of every subset; candidates that several subsets share are embedded once."""
+    """The outcomes of every subset; candidates that several subsets share are embedded once.
+
+    `labels` are the routes of whole datasets, see `training.dataset_routes`.
+    """
+    meant = labels or {}
     documents = DocumentVectors(engine, image_root)
     return [
-        measure_subset(engine, name, rows, image_root, documents, routes) for name, rows in subsets.items()
+        measure_subset(engine, name, rows, image_root, documents, routes, meant.get(name))
+        for name, rows in subsets.items()
     ]
 
 

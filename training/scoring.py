@@ -14,6 +14,7 @@ from model.checkpoint import MANIFEST, load_model, read_manifest
 from model.engine import Engine, EngineSettings
 from model.types import EngineInfo, Item, Route, RouteChoice
 from training.calibration import PRICE, Calibration, Rule, calibrate
+from training.dataset_routes import dataset_routes
 from training.evaluation import Selection, Subsets, as_item, candidates, measure
 from training.export import update_manifest
 from training.latency import Latency, LatencySettings, measure_latency, spread
@@ -133,6 +134,7 @@ class Evaluation:
         self._subject, self._data, self._settings, self._output = subject, data, settings, output
         self._begin, self._report = begin, report
         self._subsets = settings.selection.read(data)
+        self._labels = dataset_routes(data)
 
     def run(self) -> Evaluated:
         """Measure; with `settings.save` then write threshold and scores into the checkpoint's manifest.
@@ -171,7 +173,7 @@ class Evaluation:
         documents = len({content for rows in subsets.values() for content in candidates(rows)})
         description = f"{self._subject.label}: {split}"
         embedder.on_embedded = self._begin(description, queries * len(routes) + documents)
-        return measure(embedder, subsets, self._data / "images", routes)
+        return measure(embedder, subsets, self._data / "images", routes, self._labels)
 
     def _calibrate(self, embedder: RememberedEmbeddings) -> Calibration | None:
         """Both thresholds, from a split that is neither trained on nor scored; a baseline has none."""

@@ -113,6 +113,8 @@ def test_no_server_is_exit_code_3(solomon):
         ("checkpoint", "show"),
         ("checkpoint", "verify"),
         ("checkpoint", "base"),
+        ("data",),
+        ("evaluate",),
         ("train",),
     ],
     ids=" ".join,

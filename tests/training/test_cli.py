@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from typer.testing import CliRunner
 
@@ -92,32 +94,50 @@ def test_a_subset_is_checked_and_its_bad_rows_named(tmp_path):
     assert "give a subset's folder or file" in result.stderr
 
 
-def test_train_and_score_end_to_end(tiny_base, tiny_data, tmp_path):
+def test_train_and_evaluate_end_to_end(tiny_base, tiny_data, tmp_path):
     recipe = tiny_recipe(tiny_base, steps=2)
-    lines = [f"{key} = {value!r}" for key, value in recipe.model_dump(exclude={"datasets"}).items()]
+    fields = recipe.model_dump(exclude={"datasets"}, exclude_unset=True)
+    lines = [f"{key} = {value!r}" for key, value in fields.items()]
     path = tmp_path / "tiny.toml"
     path.write_text("\n".join([*lines, "[datasets]", "cities = 1.0"]))
-    checkpoint = tmp_path / "out"
-    result = call(
-        "train",
-        "joint",
-        "--data",
-        tiny_data,
-        "--output",
-        checkpoint,
-        "--run",
-        tmp_path / "run",
-        "--recipe",
-        path,
-    )
+    checkpoint, output = tmp_path / "out", tmp_path / "report"
+    run = ("--output", checkpoint, "--run", tmp_path / "run", "--recipe", path)
+    result = call("train", "joint", "--data", tiny_data, *run)
     assert result.exit_code == 0, result.output
-    scored = call("evaluate", checkpoint, "--data", tiny_data, "--limit", 2, "--save")
+    common = ("--data", tiny_data, "--output", output, "--limit", 2)
+    timed = ("--latency-queries", 2, "--repetitions", 1)
+    scored = call("evaluate", checkpoint, *common, *timed, "--save")
     assert scored.exit_code == 0, scored.output
     assert "colours" in scored.output
+    assert "adaptive/always" in scored.output
     assert set(read_manifest(checkpoint).scores) == {"cities", "colours"}
+    document = json.loads((output / "report.json").read_text())
+    assert document["checkpoints"][0]["threshold"] == read_manifest(checkpoint).augment_threshold
+    assert (output / "report.html").read_text().count("<svg") == 7
+
+    compared = call(
+        "evaluate", f"mine={checkpoint}", f"base={tiny_base}", *common, "--no-latency", "--datasets", "cities"
+    )
+    assert compared.exit_code == 0, compared.output
+    document = json.loads((output / "report.json").read_text())
+    assert [group["name"] for group in document["comparison"]["groups"]] == ["mine", "base"]
+    assert list(document["datasets"]) == ["cities"]
 
     (checkpoint / "adapter_model.safetensors").write_bytes(b"")
-    broken = call("evaluate", checkpoint, "--data", tiny_data)
+    broken = call("evaluate", checkpoint, *common)
     assert broken.exit_code == 1
     assert "adapter_model.safetensors is corrupt" in broken.stderr
-    assert call("evaluate", tmp_path / "nothing", "--data", tiny_data).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nothing",), "there is no folder 'nothing'"),
+        (("=.",), "has no label before '='"),
+        ((".", "--save", "--datasets", "cities"), "save without choosing datasets"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_says_why(tiny_data, arguments, said):
+    result = call("evaluate", *arguments, "--data", tiny_data)
+    assert result.exit_code == 2
+    assert said in result.stderr

@@ -1,6 +1,7 @@
 """A checkpoint's whole evaluation on tiny data: what it keeps for a rerun, and what it writes when saving."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from training.calibration import Rule
 from training.evaluation import Selection
 from training.joint import Places, train
 from training.latency import LatencySettings
+from training.mmeb import read_training_rows, write_rows
 from training.scoring import (
     EMBEDDINGS,
     NO_AUGMENTATION,
@@ -141,3 +143,13 @@ def test_what_cannot_be_calibrated(trained, tiny_data, tmp_path):
 def test_saving_needs_every_dataset():
     with pytest.raises(ValueError, match="without choosing datasets"):
         EvaluationSettings(Selection(("cities",)), save=True)
+
+
+def test_a_datasets_label_wins_over_the_answers_in_its_rows(trained, tiny_data, tmp_path):
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    rows = read_training_rows(data / "train" / "cities.parquet")
+    write_rows(data / "train" / "cities.parquet", [replace(row, route="embed") for row in rows])
+    found = {one.dataset: one for one in evaluate(candidate(trained), data).outcomes}
+    assert not found["cities"].wanted.any()
+    before = {one.dataset: one for one in evaluate(candidate(trained), tiny_data).outcomes}
+    assert before["cities"].wanted.all()
