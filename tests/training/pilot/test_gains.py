@@ -1,37 +1,17 @@
 """Folds that keep what belongs together, and the whole way from rows to labelled rows on the tiny model."""
 
-import json
 from collections import Counter
 
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from model.checkpoint import read_manifest
-from tests.training.tiny_data import image_rows, text_rows, tiny_recipe
-from training.cli import pilot_app
+from tests.training.pilot.commands import call, recipe_file
+from tests.training.tiny_data import image_rows, text_rows
 from training.mmeb import TrainingRow, read_training_rows
 from training.pilot.gains import GainSettings, fold_of, read_gains
-
-
-def call(*arguments):
-    """`solomon pilot`."""
-    return CliRunner().invoke(pilot_app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
-
-
-def recipe_file(folder, base, **changes):
-    """A recipe of two quick steps as TOML; returns its path."""
-    recipe = tiny_recipe(base, steps=2, batch_size=2, **changes)
-    fields = {key: value for key, value in recipe.model_dump(exclude_none=True).items() if value != {}}
-    tables = {key: fields.pop(key) for key in list(fields) if isinstance(fields[key], dict)}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in fields.items()]
-    for name, table in tables.items():
-        lines += [f"[{name}]", *(f"{key} = {value}" for key, value in table.items())]
-    path = folder / "tiny.toml"
-    path.write_text("\n".join(lines))
-    return path
 
 
 @settings(deadline=None)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from model.checkpoint import read_manifest
-from tests.training.pilot.test_gains import call, recipe_file
+from tests.training.pilot.commands import call, recipe_file
 from training.mmeb import read_training_rows
 from training.pilot.baselines import baseline_recipe
 from training.recipe import load_recipe
