@@ -41,7 +41,7 @@ SHAPE_PICTURES = 4000  # of easy-VQA: its whole training part
 SCENES = {Split.TRAINING: 1500, Split.DEVELOPMENT: EVALUATED, Split.CALIBRATION: 100}
 SEED = 7
 HELD_OUT = (Split.DEVELOPMENT, Split.CALIBRATION)
-SCENE_CATEGORIES = tuple(name for name in emoji.CATEGORIES if name not in ("Smileys & Emotion", "Flags"))
+THINGS = tuple(name for name in emoji.CATEGORIES if name not in ("Smileys & Emotion", "Flags"))
 
 Report = Callable[[str], None]
 
@@ -67,7 +67,7 @@ def build_mini_data(
     else:
         pictures = emoji.read_emoji(package_folder, build.images)
         _build_emoji(build, pictures)
-        _build_composed(build, pictures)
+        _build_things(build, pictures)
         _build_unseen_emoji(build, package_folder)
     flag_icons, icons = (find_package(package_folder, name) for name in (FLAG_ICONS, ICONS))
     if flag_icons is None:
@@ -182,13 +182,13 @@ def _build_emoji(build: Build, pictures: list[emoji.Emoji]) -> None:
     build.evaluate("emoji", lambda split: emoji.emoji_evaluation(pictures, 500, SEED, split))
     build.evaluate("emoji_i2t", lambda split: emoji.naming_evaluation(pictures, 500, SEED, split))
     build.evaluate("emoji_i2i", lambda split: emoji.style_evaluation(pictures, 500, SEED, split))
-    build.train("emoji_kind", emoji.kind_rows(pictures, SEED))
-    build.evaluate("emoji_kind", lambda split: emoji.kind_evaluation(pictures, SEED, split))
 
 
-def _build_composed(build: Build, pictures: list[emoji.Emoji]) -> None:
-    """What is drawn anew of the emoji of things: scenes, edits, and what to know of them."""
-    things = [one for one in pictures if one.category in SCENE_CATEGORIES]
+def _build_things(build: Build, pictures: list[emoji.Emoji]) -> None:
+    """The emoji of things: their kinds, scenes of them, edits, and what to know of them."""
+    things = [one for one in pictures if one.category in THINGS]
+    build.train("emoji_kind", emoji.kind_rows(things, SEED))
+    build.evaluate("emoji_kind", lambda split: emoji.kind_evaluation(things, SEED, split))
     _add_scenes(
         build, "scenes", [scenes.Part(path, one.name, one.split) for one in things for path in one.paths]
     )

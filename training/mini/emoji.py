@@ -43,6 +43,24 @@ KIND = (
     "Which group does this belong to?",
     "",
 )
+PLAIN_KINDS = {
+    "animal-bug": "insect or other small animal",
+    "animal-marine": "sea animal",
+    "plant-other": "plant",
+    "food-prepared": "prepared food",
+    "food-asian": "Asian food",
+    "food-sweet": "sweet food",
+    "food-marine": "seafood",
+    "place-map": "map or globe",
+    "place-geographic": "landscape",
+    "place-religious": "religious building",
+    "place-other": "sight",
+    "transport-ground": "land vehicle",
+    "transport-water": "ship or boat",
+    "transport-air": "aircraft",
+    "time": "clock",
+    "other-object": "other object",
+}
 FIND = (
     "{name}",
     "{name}",
@@ -212,6 +230,8 @@ def kind_evaluation(emoji: list[Emoji], seed: int, split: Split) -> list[Evaluat
 
 
 def kind_name(one: Emoji) -> str:
-    """An emoji's subcategory in plain words."""
+    """An emoji's subcategory in plain words: "animal-mammal" is a mammal, "food-sweet" sweet food."""
+    if one.kind in PLAIN_KINDS:
+        return PLAIN_KINDS[one.kind]
     words = one.kind.removeprefix("animal-").removeprefix("food-").removeprefix("place-")
-    return words.replace("-", " ").replace("&", "and")
+    return words.removeprefix("plant-").replace("-", " ").replace("&", "and")

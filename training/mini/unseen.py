@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from training.mini.questions import SMALLEST_POPULATION, countries
 from training.mini.rendering import save_png, svg_on_white
 from training.mmeb import IMAGE_MARKER, EvaluationRow
 
-LARGE_CITY = 400_000
+LARGE_CITY = 500_000
+CITIES_A_COUNTRY = 6
 ICON_WIDTH = 64
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CELLS, CELL = 3, 40  # the grid that counted things stand on: cells a side, pixels a cell
@@ -53,7 +55,7 @@ def icon_finding(
     named = [
         path
         for path in sorted((package / "svgs" / "solid").glob("*.svg"))
-        if path.stem.replace("-", "").isalpha() and path.stem.count("-") <= 1
+        if path.stem.replace("-", "").isalpha() and path.stem.count("-") <= 1 and len(path.stem) > 2
     ]
     icons = {
         path.stem.replace("-", " "): save_png(
@@ -82,11 +84,15 @@ def city_questions(limit: int, seed: int) -> list[EvaluationRow]:
     }
     several = {name for name, _ in cities if sum(name == other for other, _ in cities) > 1}
     asked = sorted(city for city in cities if city[0] not in several and city[1] not in city[0])
-    rng = random.Random(seed)
-    return [
-        evaluation_row(f"In which country is the city of {city}?", "", (country, ""), documents, country)
-        for city, country in rng.sample(asked, min(limit, len(asked)))
-    ]
+    random.Random(seed).shuffle(asked)
+    taken = Counter[str]()
+    rows = []
+    for city, country in asked:
+        taken[country] += 1
+        if taken[country] <= CITIES_A_COUNTRY:
+            query = f"In which country is the city of {city}?"
+            rows.append(evaluation_row(query, "", (country, ""), documents, country))
+    return rows[:limit]
 
 
 def domain_questions(limit: int, seed: int) -> list[EvaluationRow]:
