@@ -18,12 +18,14 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 from index.files import replace_file
 from index.schema import LogSettings
+from index.wal import wal_salts
 
 FORMAT = 1
 
@@ -35,11 +37,13 @@ class Change:
     """An acknowledged change that ended with number `sequence`.
 
     A write of n ids gave them the row keys `sequence - n + 1` to `sequence`; a delete removed its one id.
+    `salts` tell the write-ahead log that took it from those that came before and after in the same file.
     """
 
     sequence: int
     ids: Sequence[str]
     deleted: bool
+    salts: str = ""
 
     @property
     def first(self) -> int:
@@ -65,6 +69,20 @@ class Journal:
         """The latest acknowledged change that it knows of."""
         return max([self.base, *(change.sequence for change in self.changes)])
 
+    @property
+    def salts(self) -> bytes:
+        """The salts of the write-ahead log that took the latest change; empty if there is none."""
+        return bytes.fromhex(self.changes[-1].salts) if self.changes else b""
+
+    @property
+    def in_latest_wal(self) -> int:
+        """How many of the changes, the latest ones, the same write-ahead log took.
+
+        SQLite begins it anew by itself once a checkpoint has moved all of it and the last reader has left.
+        """
+        latest = self.changes[-1].salts if self.changes else ""
+        return sum(1 for _ in takewhile(lambda change: change.salts == latest, reversed(self.changes)))
+
 
 class ChangeJournal:
     """Appends to the journal of an open log; one writer at a time.
@@ -73,9 +91,13 @@ class ChangeJournal:
     that is logged, and the journal is made anew when it is emptied next.
     """
 
-    def __init__(self, path: Path, settings: LogSettings) -> None:
-        """Take up appending to a journal that `restart` has made, or make it if it is not there."""
+    def __init__(self, path: Path, settings: LogSettings, wal: Path) -> None:
+        """Take up appending to a journal that `restart` has made, or make it if it is not there.
+
+        `wal` is the log's write-ahead log.
+        """
         self._path = path
+        self._wal = wal
         self._settings = settings
         self._file = -1
 
@@ -115,8 +137,8 @@ class ChangeJournal:
     def _append(self, record: dict[str, Any]) -> None:
         if self._file < 0:
             return
-        line = _line(record)
         try:
+            line = _line(record | {"wal": wal_salts(self._wal).hex()})
             if os.write(self._file, line) < len(line):
                 raise OSError("the disk is full")
             os.fdatasync(self._file)
@@ -173,5 +195,5 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 def _change(record: dict[str, Any]) -> Change:
     if "del" in record:
-        return Change(record["s"], (record["del"],), deleted=True)
-    return Change(record["s"], tuple(record["put"]), deleted=False)
+        return Change(record["s"], (record["del"],), deleted=True, salts=record.get("wal", ""))
+    return Change(record["s"], tuple(record["put"]), deleted=False, salts=record.get("wal", ""))

@@ -101,7 +101,9 @@ class DocumentLog:
             try:
                 self._check_format()
                 self.settings = read_settings(self._writer, path)
-                self._journal = ChangeJournal(path.with_name(JOURNAL_FILE), self.settings)
+                self._journal = ChangeJournal(
+                    path.with_name(JOURNAL_FILE), self.settings, path.with_name(f"{path.name}-wal")
+                )
                 self._checkpointer = Checkpointer(self._writer, path, self._journal)
                 journal = read_journal(path.with_name(JOURNAL_FILE))
                 self._check_whole(journal)
@@ -148,9 +150,9 @@ class DocumentLog:
             self._forget_losses(ids)
             if before_commit is not None:
                 before_commit(last, rows, removed.rows)
+        self._journal.wrote(ids, last)
         if self.lost:
             self.lost = sum(loss.documents for loss in self.losses())
-        self._journal.wrote(ids, last)
         self._checkpointer.run_if_due()
         return rows
 
@@ -307,7 +309,7 @@ class DocumentLog:
         usable = journal is not None and not journal.damaged and journal.settings == self.settings
         if usable:
             self._journal.resume()
-        # Journal and write-ahead log begin together: `mend_wal` counts the changes of one in the other.
+        # Journal and write-ahead log begin together, so that the one names what damage to the other costs.
         if self._checkpointer.wal_bytes():
             self._checkpointer.run()
         elif not usable or (journal is not None and journal.changes):

@@ -62,7 +62,7 @@ def _mend_wal(folder: Path, name: str) -> None:
     journal = read_journal(folder / JOURNAL_FILE)
     if journal is None:
         return
-    mending = mend_wal(folder / f"{LOG_FILE}-wal", len(journal.changes))
+    mending = mend_wal(folder / f"{LOG_FILE}-wal", journal.in_latest_wal, journal.salts)
     if mending is not None:
         _logger.error(
             "collection %s: its write-ahead log was damaged; %d pages were put right, %d could not be",

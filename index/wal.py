@@ -27,6 +27,7 @@ _FRAME_HEADER = 24
 _FRAME = _FRAME_HEADER + PAGE_SIZE
 _VERSION = 3_007_000
 _MAGIC = 0x377F0682  # with the lowest bit set: checksums are over big-endian words
+_SALTS = slice(16, 24)  # of the header
 _BLOCK = 512  # frames looked at together
 
 Words = npt.NDArray[np.uint32]
@@ -50,8 +51,17 @@ class _Header:
     sound: bool
 
 
-def mend_wal(wal: Path, acknowledged: int) -> Mending | None:
+def wal_salts(wal: Path) -> bytes:
+    """The salts in a write-ahead log's header, which change whenever it begins anew. Raises `OSError`."""
+    with open(wal, "rb", buffering=0) as file:
+        return os.pread(file.fileno(), _SALTS.stop - _SALTS.start, _SALTS.start)
+
+
+def mend_wal(wal: Path, acknowledged: int, salts: bytes = b"") -> Mending | None:
     """Put a damaged write-ahead log right as far as its first `acknowledged` transactions go.
+
+    `salts` are those of the log that took them; where the file has begun anew since, none of it was
+    acknowledged, and a frame that was cut short must stay what it is.
 
     None, with the file as it was, if those are whole or there is nothing to mend; the original stays beside
     a file that could not be put right entirely, under its name and ".damaged". Raises `OSError`.
@@ -67,6 +77,8 @@ def mend_wal(wal: Path, acknowledged: int) -> Mending | None:
     header = _read_header(content, count)
     frames = content[_HEADER : _HEADER + count * _FRAME].reshape(count, _FRAME)
     chain = _Chain(header)
+    if header.sound and salts and header.fields[_SALTS] != salts:
+        return None
     if header.sound and chain.whole_transactions(frames) >= acknowledged:
         return None
     kept, mending = chain.mend(frames, acknowledged)
@@ -104,7 +116,7 @@ class _Chain:
         whole = 0
         before = self.start()[None]
         for block in _blocks(frames):
-            salts = np.frombuffer(self._header.fields[16:24], np.uint8)
+            salts = np.frombuffer(self._header.fields[_SALTS], np.uint8)
             wrong = self._wrong(block, before) | (block[:, 8:16] != salts).any(axis=1)
             sound = int(np.argmax(wrong)) if wrong.any() else len(block)
             whole += int(np.count_nonzero(_big_endian(block[:sound, 4:8])))
@@ -141,7 +153,7 @@ class _Chain:
         """The file with these frames, each under the checksum that it must have."""
         checksum = self.start()
         yield self._header.fields + checksum.astype(">u4").tobytes()
-        salts = self._header.fields[16:24]
+        salts = self._header.fields[_SALTS]
         for frame in frames:
             checksum = self._checksums(frame[None], checksum[None])[0]
             yield frame[:8].tobytes() + salts + checksum.astype(">u4").tobytes()
@@ -149,7 +161,7 @@ class _Chain:
 
     def _of_this_file(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """Which frames [n] have the file's salts, one of which may be damaged."""
-        salts = np.frombuffer(self._header.fields[16:24], np.uint8)
+        salts = np.frombuffer(self._header.fields[_SALTS], np.uint8)
         equal = frames[:, 8:16] == salts
         return np.asarray(equal[:, :4].all(axis=1) | equal[:, 4:].all(axis=1))
 

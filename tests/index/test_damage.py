@@ -13,12 +13,14 @@ import pytest
 
 from index.collection import LOG_FILE
 from index.log import JOURNAL_FILE
+from index.schema import PAGE_SIZE
 from index.store import FaissStore
 from index.types import Image, NewDocument, UnknownDocument, UnusableCollection
 from tests.index.damage import Texts, check_damaged, cut_short, flip_bits
 from tests.index.documents import document, vector_of
 
 WAL_FILE = f"{LOG_FILE}-wal"
+FRAME_BYTES = 24 + PAGE_SIZE
 ROW_OF = "(SELECT row FROM documents WHERE id = ?)"
 IDS = [f"doc-{number}" for number in range(120)]
 
@@ -303,3 +305,40 @@ def test_a_log_too_large_to_verify_at_opening_serves_nothing_damaged(
     store.verify("things", repair=True)
     check_damaged(store, "things", crashed[1])
     store.close()
+
+
+def test_a_write_cut_short_in_a_write_ahead_log_begun_anew_costs_nothing(tmp_path: Path) -> None:
+    """A reader that keeps the log from being emptied lets SQLite begin it anew with the next write."""
+    store = FaissStore(tmp_path / "live")
+    store.create("things", 8, "m")
+    names = [f"doc-{number}" for number in range(50)]
+    for name in names:
+        store.upsert("things", [document(name, name)])
+    log = store._collection("things")._log
+    with log.snapshot():
+        log._checkpointer.run()  # moves everything, and cannot truncate the file
+    wal = tmp_path / "live" / "collections" / "things" / WAL_FILE
+    before = wal.read_bytes()
+    assert before
+    store.upsert("things", [document("cut short", "cut short")])
+    anew = wal.read_bytes()
+    assert anew[16:24] != before[16:24]
+    shutil.copytree(tmp_path / "live", tmp_path / "data")
+    store.close()
+    files = tmp_path / "data" / "collections" / "things"
+    _forget_last_change(files / JOURNAL_FILE)
+    begun = next(at for at in range(32, len(anew), FRAME_BYTES) if anew[at + 4 : at + 8] != bytes(4))
+    content = bytearray(anew)
+    content[begun + 24 : begun + FRAME_BYTES] = before[
+        begun + 24 : begun + FRAME_BYTES
+    ]  # header, no page yet
+    (files / WAL_FILE).write_bytes(content)
+    opened = FaissStore(tmp_path / "data")
+    found = opened.verify("things")
+    assert (found.documents, found.damage, found.losses) == (len(names), [], [])
+    assert opened.existing_ids("things", [*names, "cut short"]) == set(names)
+    opened.close()
+
+
+def _forget_last_change(journal: Path) -> None:
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))

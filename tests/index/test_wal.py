@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from index.schema import PAGE_SIZE, connect
-from index.wal import mend_wal
+from index.wal import mend_wal, wal_salts
 
 TRANSACTIONS = 12
 HEADER = 32
@@ -152,3 +152,13 @@ def test_a_page_beyond_repair_is_kept_for_the_rows_checksums(copy: Path) -> None
     assert (mending.corrected, mending.doubtful) == (0, 1)
     assert wal_of(copy).with_name("db-wal.damaged").read_bytes() == before
     assert wal_of(copy).stat().st_size == size
+
+
+def test_a_log_that_has_begun_anew_is_no_damage(copy: Path) -> None:
+    """Its changes of before are in the database, and what a crash cut short must not be made whole."""
+    flip(wal_of(copy), 8 * (wal_of(copy).stat().st_size // 2))
+    before = wal_of(copy).read_bytes()
+    assert mend_wal(wal_of(copy), TRANSACTIONS, b"other...") is None
+    assert wal_of(copy).read_bytes() == before
+    assert mend_wal(wal_of(copy), TRANSACTIONS, wal_salts(wal_of(copy))) is not None
+    assert numbers(copy) == list(range(TRANSACTIONS))
