@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from index.types import Image, NewDocument, VectorStore
+from index.types import CollectionSpace, Image, NewDocument, VectorStore
 from index.validation import check_fields
 from model.errors import InputError
 from model.types import Embedder, EmbedOptions, InputType, Item, Vector
@@ -70,18 +70,17 @@ class IngestionService:
         ids = _assign_ids(documents)
         for document_id, document in zip(ids, documents, strict=True):
             check_fields(document_id, document.item.text, document.metadata, document.item.address)
-        space = await anyio.to_thread.run_sync(self._store.space, collection, limiter=self._store_threads)
+        space = await self._space(collection, made_by)
         if made_by is None:
-            check_same_space(space, self._embedder.info)
             vectors, images = await self._embed([document.item for document in documents], deadline)
         else:
-            check_made_by(space, made_by)
             vectors, images = await self._take(documents, space.dimensions, deadline)
         written = [
             NewDocument(document_id, vector, document.item.text, image, document.metadata)
             for document_id, document, vector, image in zip(ids, documents, vectors, images, strict=True)
         ]
         with self._rebuilds.writing(collection):
+            await self._space(collection, made_by)  # it may have been rebuilt or restored meanwhile
             await anyio.to_thread.run_sync(
                 self._store.upsert, collection, written, limiter=self._store_threads
             )
@@ -92,6 +91,15 @@ class IngestionService:
         return await anyio.to_thread.run_sync(
             missing_documents, self._store, collection, known, limiter=self._store_threads
         )
+
+    async def _space(self, collection: str, made_by: str | None) -> CollectionSpace:
+        """The collection's space. Raises a `Problem` unless that is `made_by`'s; None is the model's."""
+        space = await anyio.to_thread.run_sync(self._store.space, collection, limiter=self._store_threads)
+        if made_by is None:
+            check_same_space(space, self._embedder.info)
+        else:
+            check_made_by(space, made_by)
+        return space
 
     async def _embed(
         self, items: Sequence[RequestItem], deadline: float

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from index.types import UnknownDocument, VectorStore
+from index.types import VectorStore
 from service.fingerprint import fingerprint
+
+_READ_AT_ONCE = 16  # few, because each may have an image; a call for each costs a network's round trip
 
 
 def missing_documents(store: VectorStore, collection: str, known: Mapping[str, str]) -> list[str]:
@@ -13,21 +15,11 @@ def missing_documents(store: VectorStore, collection: str, known: Mapping[str, s
 
     Reads the documents that are there, images included, which costs far less than embedding them.
     """
-    present = store.existing_ids(collection, list(known))
-    return [
-        document_id
-        for document_id, wanted in known.items()
-        if document_id not in present or _stored_fingerprint(store, collection, document_id) != wanted
-    ]
-
-
-def _stored_fingerprint(store: VectorStore, collection: str, document_id: str) -> str | None:
-    """The fingerprint of a document as it is stored; None if it is gone."""
-    try:
-        document = store.get_document(collection, document_id)
-        image = None
-        if document.image_media_type is not None:
-            image = store.get_image(collection, document_id).data
-    except UnknownDocument:
-        return None
-    return fingerprint(document.text, image, document.metadata)
+    same: set[str] = set()
+    ids = list(known)
+    for start in range(0, len(ids), _READ_AT_ONCE):
+        for document in store.fetch(collection, ids[start : start + _READ_AT_ONCE]):
+            image = None if document.image is None else document.image.data
+            if fingerprint(document.text, image, document.metadata) == known[document.id]:
+                same.add(document.id)
+    return [document_id for document_id in ids if document_id not in same]

@@ -250,3 +250,20 @@ def test_documents_that_cannot_be_embedded_keep_the_old_collection(start):
         assert "1 failed" in run(url, "rebuild", NAME, "--drop-failed").output
         info = call(url, "GET", f"/collections/{NAME}").json()
         assert (info["count"], info["model"]) == (150, "tiny@abababababab")
+
+
+def test_vectors_do_not_enter_a_collection_that_changed_its_checkpoint_meanwhile(start, monkeypatch):
+    """It may be rebuilt, or restored from another's backup, while a document is embedded."""
+    stores, submit = [], Engine.submit
+
+    def become_anothers(engine, *options):
+        stores[0].drop("new")
+        stores[0].create("new", 64, OLD)
+        return submit(engine, *options)
+
+    monkeypatch.setattr(Engine, "submit", become_anothers)
+    with start(before=stores.append) as url:
+        assert call(url, "PUT", "/collections/new").status_code == 201
+        refused = call(url, "POST", "/collections/new/documents", json={"documents": [{"text": "x"}]})
+        assert (refused.status_code, refused.json()["type"]) == (409, "/problems/other-model")
+        assert call(url, "GET", "/collections/new").json()["count"] == 0
