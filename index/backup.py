@@ -20,7 +20,7 @@ from index.log import DocumentLog
 from index.migration import SCHEMA_1, migrate
 from index.records import read_records
 from index.schema import FORMAT, SCHEMA, connect, read_format, read_settings, storage_errors
-from index.types import DamagedLog, InvalidInput
+from index.types import DamagedLog, InvalidInput, StorageError
 from index.verification import damage_in
 
 _TABLE = "CREATE TABLE backup (collection TEXT NOT NULL, made TEXT NOT NULL) STRICT"
@@ -77,8 +77,8 @@ def restore_backup(path: Path, target: Path) -> None:
     try:
         with storage_errors(path), closing(_open_untrusted(path)) as source:
             _check_tables(source)
-            if read_format(source, path) < FORMAT:
-                migrate(path, target)
+            if _format(source, path) < FORMAT:
+                migrate(path, target, renewed=True)
                 return
             settings = read_settings(source, path)
             for damage in damage_in(source, settings.dimensions):
@@ -98,9 +98,18 @@ def _open_untrusted(path: Path) -> sqlite3.Connection:
     return open_source(path)
 
 
+def _format(source: sqlite3.Connection, path: Path) -> int:
+    try:
+        return read_format(source, path)
+    except DamagedLog:
+        raise
+    except StorageError as error:
+        raise InvalidInput("backup", f"backup cannot be read: {error}") from error
+
+
 def _check_tables(source: sqlite3.Connection) -> None:
     """Refuse a database whose tables are not a log's: what else could be in it might run when it is read."""
     known = {statement.encode() for statement in (*SCHEMA, *SCHEMA_1, _TABLE)}
     for kind, sql in source.execute("SELECT type, sql FROM sqlite_master"):
         if sql not in known and not (kind == b"index" and sql is None):
-            raise InvalidInput("backup", "backup is not a Solomon backup: it has tables of its own.")
+            raise InvalidInput("backup", "backup is of a newer version, or none: it has other tables.")

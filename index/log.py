@@ -290,7 +290,7 @@ class DocumentLog:
         found = read_format(self._writer, self._path)
         if found != FORMAT:
             raise StorageError(
-                f"The document log {self._path} has format {found}, and it must be migrated to format "
+                f"The document log {self._path.name} has format {found}, and it must be migrated to format "
                 f"{FORMAT} before it is opened; opening its data directory does that."
             )
 
@@ -320,4 +320,4 @@ class DocumentLog:
             self._writer.executemany("DELETE FROM losses WHERE id = ?", ((name,) for name in ids))
 
     def _damage(self, what: str) -> DamagedLog:
-        return DamagedLog(f"The document log {self._path} is damaged: {what}.")
+        return DamagedLog(f"The document log {self._path.name} is damaged: {what}.")

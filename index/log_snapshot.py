@@ -103,7 +103,7 @@ class LogSnapshot:
             yield from self._connection.execute(f"{query} WHERE row IN ({marks(chunk)})", chunk)
 
     def _damage(self, what: str) -> DamagedLog:
-        return DamagedLog(f"The document log {self._path} is damaged: {what}.")
+        return DamagedLog(f"The document log {self._path.name} is damaged: {what}.")
 
 
 def document_of(found: Sequence[Any]) -> Document:

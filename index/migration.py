@@ -47,8 +47,10 @@ def is_outdated(path: Path) -> bool:
         return read_format(source, path) < FORMAT
 
 
-def migrate(path: Path, target: Path) -> None:
-    """Write the documents of a log of format 1 to a new log, with their row keys, uuid and sequence.
+def migrate(path: Path, target: Path, *, renewed: bool = False) -> None:
+    """Write the documents of a log of format 1 to a new log, with their row keys, sequence and uuid.
+
+    With `renewed`, the new log has a uuid of its own.
 
     Raises `DamagedLog` if the old log cannot be read to its end: it has no checksums to salvage by.
     """
@@ -56,7 +58,7 @@ def migrate(path: Path, target: Path) -> None:
         source.execute("BEGIN")
         settings = read_settings(source, path, format=1)
         (sequence,) = source.execute("SELECT sequence FROM collection").fetchone()
-        with LogBuilder(target, settings) as builder:
+        with LogBuilder(target, settings.renewed() if renewed else settings) as builder:
             for record in _records(source, path, settings.dimensions):
                 builder.add(record)
             builder.finish(sequence)
@@ -66,7 +68,7 @@ def _records(source: sqlite3.Connection, path: Path, dimensions: int) -> Iterato
     for row, document_id, text, metadata, media_type, vector, image in source.execute(_RECORDS_1):
         sound = isinstance(vector, bytes) and len(vector) == 4 * dimensions
         if not sound or (image is None) != (media_type is None):
-            raise DamagedLog(f"The document log {path} is damaged: {named(row, document_id)}.")
+            raise DamagedLog(f"The document log {path.name} is damaged: {named(row, document_id)}.")
         try:
             yield Record(
                 row,
@@ -78,4 +80,6 @@ def _records(source: sqlite3.Connection, path: Path, dimensions: int) -> Iterato
                 image,
             )
         except UnicodeDecodeError as error:
-            raise DamagedLog(f"The document log {path} is damaged: {named(row, document_id)}.") from error
+            raise DamagedLog(
+                f"The document log {path.name} is damaged: {named(row, document_id)}."
+            ) from error

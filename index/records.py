@@ -124,7 +124,7 @@ def read_records_of(
 def _sound_record(found: Sequence[Any], path: Path, dimensions: int) -> Record:
     record = record_of(found, dimensions)
     if record is None:
-        raise DamagedLog(f"The document log {path} is damaged: {named(found[0], found[1])}.")
+        raise DamagedLog(f"The document log {path.name} is damaged: {named(found[0], found[1])}.")
     return record
 
 

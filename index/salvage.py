@@ -107,7 +107,7 @@ def _readable(path: Path) -> sqlite3.Connection:
     try:
         found = {sql for (sql,) in source.execute("SELECT sql FROM sqlite_master WHERE type = 'table'")}
         if found != {statement.encode() for statement in SCHEMA}:
-            raise DamagedLog(f"The document log {path} has tables without checksums, or none.")
+            raise DamagedLog(f"The document log {path.name} has tables without checksums, or none.")
     except BaseException:
         source.close()
         raise
@@ -125,8 +125,8 @@ def _settings(source: sqlite3.Connection, path: Path, journal: Journal | None) -
         if journal is not None:
             return journal.settings
         raise DamagedLog(
-            f"Nothing can be salvaged of the document log {path}: neither it nor its journal tells what the "
-            "collection was made with. Restore a backup, or drop the collection."
+            f"Nothing can be salvaged of the document log {path.name}: neither it nor its journal tells what "
+            "the collection was made with. Restore a backup, or drop the collection."
         ) from error
 
 

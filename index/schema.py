@@ -139,12 +139,14 @@ def read_format(connection: sqlite3.Connection, path: Path) -> int:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
             raise
-        raise DamagedLog(f"The document log {path} is damaged: its tables are missing ({error}).") from error
+        raise DamagedLog(
+            f"The document log {path.name} is damaged: its tables are missing ({error})."
+        ) from error
     if found is None or not isinstance(found[0], int) or found[0] < 1:
-        raise DamagedLog(f"The document log {path} is damaged: it does not say which format it has.")
+        raise DamagedLog(f"The document log {path.name} is damaged: it does not say which format it has.")
     if found[0] > FORMAT:
         raise StorageError(
-            f"The document log {path} has format {found[0]}; this version reads formats 1 to {FORMAT}. "
+            f"The document log {path.name} has format {found[0]}; this version reads formats 1 to {FORMAT}. "
             "Open it with the version of Solomon that wrote it, or a newer one."
         )
     return int(found[0])
@@ -158,7 +160,9 @@ def read_settings(connection: sqlite3.Connection, path: Path, format: int = FORM
     ).fetchone()
     settings = _settings(found)
     if settings is None or (format > 1 and settings.checksum() != found[-1]):
-        raise DamagedLog(f"The document log {path} is damaged: its settings are not as they were written.")
+        raise DamagedLog(
+            f"The document log {path.name} is damaged: its settings are not as they were written."
+        )
     return settings
 
 
@@ -185,15 +189,19 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn what the disk causes into `StorageError`, and what a damaged file causes into `DamagedLog`."""
+    """Turn what the disk causes into `StorageError`, and what a damaged file causes into `DamagedLog`.
+
+    Callers of the server read the messages, so these name files without their folders.
+    """
     try:
         yield
     except (*UNREADABLE, OSError) as error:
         if isinstance(error, sqlite3.ProgrammingError | MemoryError):
             raise
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         if is_damage(error):
-            raise DamagedLog(f"The document log {path} is damaged ({error}).") from error
-        raise StorageError(f"The document log {path.name} could not be used: {error}.") from error
+            raise DamagedLog(f"The document log {path.name} is damaged ({reason}).") from error
+        raise StorageError(f"The document log {path.name} could not be used: {reason}.") from error
 
 
 def is_damage(error: Exception) -> bool:

@@ -164,8 +164,13 @@ class FaissStore:
 
     def export(self, name: str) -> Iterator[Sequence[NewDocument]]:
         """Every document with its vector and image, in batches, by when it was written. See `VectorStore`."""
-        for batch in self._collection(name).records():
-            yield [record.document() for record in batch]
+        collection = self._collection(name)
+        try:
+            for batch in collection.records():
+                yield [record.document() for record in batch]
+        except DamagedLog as damage:
+            self._mend(name, collection, damage)  # for the next export; this one has begun
+            raise
 
     def fetch(self, name: str, ids: Sequence[str]) -> Sequence[NewDocument]:
         """Those of the documents that the collection holds, with vectors and images. See `VectorStore`."""
@@ -178,7 +183,11 @@ class FaissStore:
             self._collection(name)
             self._collection(replacement).close()
             del self._open[replacement]
-            self._swap(name, lambda: self._folders.rename(replacement, name))
+            try:
+                self._swap(name, lambda: self._folders.rename(replacement, name))
+            finally:
+                if self._folders.folder(replacement).exists():  # the disk refused
+                    self._open_or_report(replacement)
 
     def backup(self, name: str, target: Path) -> None:
         """Write a collection, as it is when this begins, to a file that `restore` reads.
@@ -282,7 +291,9 @@ class FaissStore:
             self._open[name] = self._opened(name)
         except (StorageError, OSError) as error:
             _logger.error("collection %s cannot be served: %s", name, error)
-            self._unusable[name] = error if isinstance(error, StorageError) else StorageError(str(error))
+            self._unusable[name] = (
+                error if isinstance(error, StorageError) else StorageError(error.strerror or str(error))
+            )
 
     def _opened(self, name: str) -> Collection:
         return open_collection(self._folders, name, self._collection_in)
@@ -307,4 +318,4 @@ def _storage_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"The data directory cannot be written: {error}.") from error
+        raise StorageError(f"The data directory cannot be written: {error.strerror or error}.") from error

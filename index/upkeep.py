@@ -105,7 +105,11 @@ class Upkeep:
 
     def wait(self) -> None:
         """Wait until nothing is due, or the work was given up."""
-        while (thread := self._thread) is not None:
+        while True:
+            with self._lock:  # within which a thread is both named and started
+                thread = self._thread
+            if thread is None:
+                return
             thread.join()
 
     def stop(self) -> None:

@@ -164,7 +164,7 @@ async def _receive(request: Request, target: FilePath) -> None:
                 digest.update(chunk)
                 await anyio.to_thread.run_sync(file.write, chunk)
     except OSError as error:
-        raise StorageError(f"The backup could not be received: {error}.") from error
+        raise StorageError(f"The backup could not be received: {error.strerror or error}.") from error
     stated = request.headers.get(DIGEST_HEADER, "")
     if "sha-256=" in stated and _digest_field(digest.digest()) not in stated:
         message = "It is not what its Repr-Digest says."

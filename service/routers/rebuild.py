@@ -29,7 +29,7 @@ router = APIRouter(tags=["collections"])
     status_code=202,
     responses={
         200: {"model": RebuildBody, "description": "It is of the served checkpoint already."},
-        **documented(404, 422),
+        **documented(404, 409, 422),
     },
 )
 async def begin_rebuild(

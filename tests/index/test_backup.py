@@ -189,6 +189,18 @@ def test_a_log_of_format_1_can_be_restored(store: FaissStore, tmp_path: Path) ->
     assert store.restore(tmp_path / "old" / LOG_FILE, "old").count == 30
     assert store.get_document("old", "doc-3").metadata == {"number": 3}
     assert store.verify("old").damage == []
+    store.restore(tmp_path / "old" / LOG_FILE, "twin")
+    old, twin = (store._collection(name)._log.settings for name in ("old", "twin"))
+    assert old.uuid != twin.uuid
+    assert (old.dimensions, old.model, old.created) == (twin.dimensions, twin.model, twin.created)
+
+
+def test_a_backup_of_a_newer_version_is_refused_as_input(filled: FaissStore, backup: Path) -> None:
+    spoilt(backup, "UPDATE collection SET format = 3")
+    with pytest.raises(InvalidInput, match="format 3") as refused:
+        filled.restore(backup, "copy")
+    assert refused.value.field == "backup"
+    assert str(backup.parent) not in str(refused.value)
 
 
 def test_a_backup_that_cannot_be_written_leaves_no_file(filled: FaissStore, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from index.collection import LOG_FILE
 from index.log import JOURNAL_FILE
 from index.schema import PAGE_SIZE
 from index.store import FaissStore
-from index.types import Image, NewDocument, UnknownDocument, UnusableCollection
+from index.types import DamagedLog, Image, NewDocument, UnknownDocument, UnusableCollection
 from tests.index.damage import Texts, check_damaged, cut_short, flip_bits
 from tests.index.documents import document, vector_of
 
@@ -236,6 +236,18 @@ def test_damage_that_a_call_meets_is_mended_and_never_served(
     assert pictured.get_image("things", "a").data == b"picture of a"
     pictured.upsert("things", [document("d")])
     assert pictured.get("things").count == 3
+
+
+def test_an_export_that_meets_damage_says_so_and_the_next_one_is_whole(
+    pictured: FaissStore, tmp_path: Path
+) -> None:
+    files = tmp_path / "data" / "collections" / "things"
+    spoil(files, f"UPDATE vectors SET vector = zeroblob(32) WHERE row = {ROW_OF}", ["b"])
+    with pytest.raises(DamagedLog, match="'b'") as raised:
+        list(pictured.export("things"))
+    assert str(tmp_path) not in str(raised.value)  # callers of the server read it
+    assert [d.id for batch in pictured.export("things") for d in batch] == ["a", "c"]
+    assert [loss.id for loss in pictured.verify("things").losses] == ["b"]
 
 
 def test_verify_reports_and_repairs_only_when_asked(pictured: FaissStore, tmp_path: Path) -> None:

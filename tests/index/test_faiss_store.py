@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -86,20 +87,38 @@ def test_a_file_in_place_of_the_directory_is_reported(tmp_path: Path) -> None:
         FaissStore(tmp_path / "data")
 
 
-def test_a_write_cut_short_before_the_view_is_made_good_by_the_next(
+def test_a_write_cut_short_before_its_view_is_shown_is_searched_all_the_same(
     store: FaissStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.upsert("things", [document("a", "old"), document("b")])
-    view = store._collection("things")._view
+    journal = store._collection("things")._log._journal  # written between the commit and the view
 
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(view, "put", interrupted)
-        patch.setattr(view, "remove", interrupted)
+        patch.setattr(journal, "wrote", interrupted)
         with pytest.raises(KeyboardInterrupt):
             store.upsert("things", [document("a", "new")])
     assert {hit.document.text for hit in store.search("things", vector_of("a"), 5)} == {"new", None}
     store.delete_document("things", "b")
     assert [hit.document.text for hit in store.search("things", vector_of("a"), 5)] == ["new"]
+
+
+def test_a_replacement_that_the_disk_refuses_leaves_both_collections(
+    store: FaissStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store.upsert("things", [document("old")])
+    store.create("staged", 8, "m")
+    store.upsert("staged", [document("new")])
+
+    def refuse(source: str, name: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._folders, "rename", refuse)
+        with pytest.raises(StorageError, match=r"No space left on device\.$"):
+            store.replace("things", "staged")
+    assert [info.count for info in store.list()] == [1, 1]
+    store.replace("things", "staged")
+    assert store.existing_ids("things", ["old", "new"]) == {"new"}
