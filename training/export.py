@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from model.checkpoint import MANIFEST, VISION, Base, Manifest, read_manifest, write_manifest
 from model.mini_base import NAME as MINI_BASE
+from training.provenance import FACTS
 from training.recipe import Recipe
 
 ADAPTER = "adapter_model.safetensors"
@@ -44,7 +46,8 @@ def export_checkpoint(
     (folder / "README.md").unlink(missing_ok=True)  # peft's template, empty of facts
     _save_bfloat16(load_file(folder / ADAPTER), folder / ADAPTER)
     if vision:
-        _save_bfloat16(vision, folder / VISION)
+        # A run that takes these weights as its tower (--tower) then knows how they came to be.
+        _save_bfloat16(vision, folder / VISION, facts.get("vision_tower"))
     licences = {"adapter and vision weights": "Apache-2.0"}
     if recipe.base == MINI_BASE:
         licences["SmolLM2-135M-Instruct"] = "Apache-2.0"
@@ -84,6 +87,8 @@ def vision_weights(tower: Any, whole: bool) -> dict[str, Tensor]:
     }
 
 
-def _save_bfloat16(tensors: Mapping[str, Tensor], path: Path) -> None:
-    save_file({name: t.detach().cpu().to(torch.bfloat16).contiguous() for name, t in tensors.items()}, path)
+def _save_bfloat16(tensors: Mapping[str, Tensor], path: Path, facts: dict[str, Any] | None = None) -> None:
+    metadata = {FACTS: json.dumps(facts)} if facts else None
+    rounded = {name: t.detach().cpu().to(torch.bfloat16).contiguous() for name, t in tensors.items()}
+    save_file(rounded, path, metadata=metadata)
     path.chmod(0o644)  # safetensors writes for the owner alone; a server often runs as another user
