@@ -31,6 +31,7 @@ from service.searching import SearchService
 from service.settings import Settings
 
 STORE_THREADS = 8
+FILE_THREADS = 2
 _log = structlog.get_logger("solomon.runtime")
 
 
@@ -80,6 +81,7 @@ class Services:
     ingestion: IngestionService
     rebuilds: Rebuilds
     store_threads: anyio.CapacityLimiter
+    file_threads: anyio.CapacityLimiter  # for what reads or writes a whole collection
     opened_at: int  # Unix seconds
 
     def close(self) -> None:
@@ -173,6 +175,7 @@ class Runtime:
             ingestion=IngestionService(backend.embedder, embedding, backend.store, threads, rebuilds),
             rebuilds=rebuilds,
             store_threads=threads,
+            file_threads=anyio.CapacityLimiter(FILE_THREADS),
             opened_at=int(time.time()),
         )
 

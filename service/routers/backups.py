@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path as FilePath
 from typing import Annotated, BinaryIO, TypeVar
 
@@ -85,7 +85,7 @@ async def restore(
     """
     store = _store(services)
     with services.rebuilds.writing(name):
-        existed = any(info.name == name for info in await _in_thread(services, services.backend.store.list))
+        existed = any(info.name == name for info in await _listed(services))
         if existed and not replace:
             raise _exists(name)
         upload = store.staged_file()
@@ -128,7 +128,12 @@ def _store(services: Services) -> KeptInFiles:
 
 
 async def _in_thread(services: Services, call: Callable[[], _Answer]) -> _Answer:
-    return await anyio.to_thread.run_sync(call, limiter=services.store_threads)
+    # These take minutes; searches keep threads of their own.
+    return await anyio.to_thread.run_sync(call, limiter=services.file_threads)
+
+
+async def _listed(services: Services) -> Sequence[CollectionInfo]:
+    return await anyio.to_thread.run_sync(services.backend.store.list, limiter=services.store_threads)
 
 
 def _make_backup(store: KeptInFiles, name: str) -> tuple[BinaryIO, int, bytes]:

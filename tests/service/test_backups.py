@@ -4,14 +4,18 @@ import base64
 import hashlib
 import json
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 from typer.testing import CliRunner
 
 from index.collection import LOG_FILE
+from index.store import FaissStore
 from service.cli import app as command_line
 from service.cli import client as cli_client
+from service.runtime import STORE_THREADS
 from tests.service.images import data_uri, encoded
 from tests.service.problems import fields, problem
 
@@ -175,3 +179,21 @@ def test_restore_wants_a_file_that_says_what_it_is(solomon, tmp_path):
     file.write_text("not a backup at all " * 100)
     code, output = solomon("index", "restore", file)
     assert (code, "not a Solomon backup" in output) == (2, True)
+
+
+def test_searches_do_not_queue_behind_what_reads_whole_collections(filled, monkeypatch):
+    release, left = threading.Event(), []
+    verify = FaissStore.verify
+
+    def slow(store, name, *, repair=False):
+        if not release.wait(30):
+            left.append(name)
+        return verify(store, name, repair=repair)
+
+    monkeypatch.setattr(FaissStore, "verify", slow)
+    with ThreadPoolExecutor(STORE_THREADS) as callers:
+        calls = [callers.submit(filled.post, "/collections/default/verify") for _ in range(STORE_THREADS)]
+        found = filled.post("/search", json={"query": "alpha", "route": "embed"})
+        release.set()
+    assert (found.status_code, left) == (200, [])
+    assert [call.result().json()["damage"] for call in calls] == [[]] * STORE_THREADS
