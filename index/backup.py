@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,17 +36,18 @@ class BackupLabel:
     made: str
 
 
-def write_backup(log: DocumentLog, name: str, target: Path) -> None:
+def write_backup(log: DocumentLog, name: str, target: Path, check: Callable[[], None] = lambda: None) -> None:
     """Write a collection's backup; the file is there whole, or not at all. Raises `StorageError`.
 
-    It holds the collection as it is when this begins; reads and writes go on meanwhile.
+    It holds the collection as it is when this begins; reads and writes go on meanwhile. `check` is called
+    often, and may raise to give up.
     """
     temporary = target.with_name(f"{target.name}.new")
     temporary.unlink(missing_ok=True)
     try:
         with storage_errors(target):
             with closing(connect(temporary, mode="rwc", setup=())) as copy:
-                log.backup(copy)
+                log.backup(copy, lambda *_: check())
             with closing(connect(temporary, setup=_SETUP)) as copy:  # leaves the write-ahead mode
                 copy.execute(_TABLE)
                 copy.execute("INSERT INTO backup VALUES (?, ?)", (name, datetime.now(UTC).isoformat()))

@@ -152,14 +152,22 @@ class Collection:
             return self._log.records_of(ids)
 
     def backup(self, target: Path) -> None:
-        """Write all documents to a file, while reads and writes go on. See `index.backup`."""
+        """Write all documents to a file, while reads and writes go on. See `index.backup`.
+
+        Closing does not wait for the end of it; this then raises `UnknownCollection`.
+        """
         with self._open():
-            write_backup(self._log, self.name, target)
+            write_backup(self._log, self.name, target, self._check_open)
 
     def verify(self) -> Verification:
-        """Read all that the disk holds and say what is damaged, while reads and writes go on."""
+        """Read all that the disk holds and say what is damaged, while reads and writes go on.
+
+        Closing does not wait for the end of it; this then raises `UnknownCollection`.
+        """
         with self._open():
-            return Verification(self.name, self._views.current.count, self._log.verify(), self._log.losses())
+            damage = self._log.verify(lambda: self._calls.closed)
+            self._check_open()
+            return Verification(self.name, self._views.current.count, damage, self._log.losses())
 
     def search(self, vector: Vectors, k: int, filter: Mapping[str, Any] | None) -> Sequence[Hit]:
         """The k nearest documents that pass the filter. See `VectorStore.search`."""
@@ -252,6 +260,10 @@ class Collection:
     def _open(self, refusal: Callable[[], Exception] | None = None) -> AbstractContextManager[None]:
         """Be counted among the calls under way; raises `UnknownCollection` after `close`."""
         return self._calls.enter(refusal or self._unknown)
+
+    def _check_open(self) -> None:
+        if self._calls.closed:
+            raise self._unknown()
 
     def _unknown(self) -> UnknownCollection:
         return UnknownCollection(f"No collection has the name {self.name!r}.")

@@ -23,6 +23,11 @@ class CallsUnderWay:
         self._count = 0
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether somebody closes it, or has: a call that takes minutes looks, and gives up."""
+        return self._closed
+
     @contextmanager
     def enter(self, refusal: Callable[[], Exception]) -> Iterator[None]:
         """Be counted; raises what `refusal` makes if the resource is closed."""

@@ -71,6 +71,8 @@ BeforeCommit = Callable[[int, Sequence[int], Sequence[int]], None]
 
 _BATCH = 4096  # rows read at a time
 _RECORDS = 64  # and where images are among what is read
+_PAGES = 256  # of a backup, between two looks at whether to give up
+_STEPS = 10_000  # of SQLite's machine, the same for verifying
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,18 +267,30 @@ class DocumentLog:
                 for name, reason, noticed, documents in found
             ]
 
-    def verify(self) -> Sequence[str]:
-        """Read everything there is and say what is damaged; reads and writes go on meanwhile."""
-        with self._readers.lend() as connection:
-            return list(damage_in(connection, self.settings.dimensions))
+    def verify(self, stopping: Callable[[], bool] = lambda: False) -> Sequence[str]:
+        """Read everything there is and say what is damaged; reads and writes go on meanwhile.
 
-    def backup(self, target: sqlite3.Connection, pages: int = 256) -> None:
-        """Copy the log, as it is now, into an empty database; reads and writes go on meanwhile."""
+        Where `stopping` comes to hold, what is returned counts for nothing.
+        """
+        with self._readers.lend() as connection:
+            connection.set_progress_handler(stopping, _STEPS)
+            try:
+                return list(damage_in(connection, self.settings.dimensions))
+            finally:
+                connection.set_progress_handler(None, 0)
+
+    def backup(
+        self, target: sqlite3.Connection, progress: Callable[[int, int, int], None] | None = None
+    ) -> None:
+        """Copy the log, as it is now, into an empty database; reads and writes go on meanwhile.
+
+        `progress` is called often, as SQLite has it, and may raise to give up.
+        """
         with self._readers.lend() as connection:
             # An open read keeps to the state at its beginning, so that writes do not restart the copy.
             connection.execute("BEGIN")
             connection.execute("SELECT sequence FROM collection").fetchone()
-            connection.backup(target, pages=pages, sleep=0)
+            connection.backup(target, pages=_PAGES, progress=progress, sleep=0)
 
     def close(self) -> None:
         """Close the database. No call may be running, and none may follow."""

@@ -229,7 +229,7 @@ class FaissStore:
         """
         if check_name(name) in self._unusable:
             return Verification(name, 0, [str(self._unusable[name])], [])
-        found = self._collection(name).verify()
+        found = self._on(name, lambda collection: collection.verify())
         if found.damage and repair:
             self._mend(name, self._collection(name), DamagedLog("; ".join(found.damage[:3]) + "."))
             losses = self._collection(name).verify().losses

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -158,3 +161,34 @@ def test_a_search_meets_no_writer_while_the_disk_works(store: FaissStore) -> Non
         assert [hit.document.id for hit in store.search("things", vector_of("a"), 1)] == ["a"]
         assert store.get_document("things", "b").id == "b"
         assert store.get("things").count == 2
+
+
+@pytest.mark.parametrize("work", ["backup", "verify"])
+def test_a_drop_does_not_wait_for_what_reads_everything(
+    store: FaissStore, work: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waited behind the drop would hold up every other collection."""
+    store.upsert("things", [document(f"doc-{n}", "long " * 4000) for n in range(400)])
+    log = store._collection("things")._log
+    begun, calls = threading.Event(), getattr(log, work)
+
+    def begin(*arguments: Any) -> Any:
+        begun.set()
+        assert closing.wait(30)
+        return calls(*arguments)
+
+    monkeypatch.setattr(log, work, begin)
+    closing = threading.Event()
+    enter = store._collection("things")._calls
+    with ThreadPoolExecutor(2) as pool:
+        target = [tmp_path / "file"] if work == "backup" else []
+        reading = pool.submit(getattr(store, work), "things", *target)
+        assert begun.wait(30)
+        dropping = pool.submit(store.drop, "things")
+        while not enter.closed:
+            time.sleep(0.001)
+        closing.set()
+        dropping.result(30)
+        with pytest.raises(UnknownCollection):
+            reading.result(30)
+    assert list(tmp_path.glob("file*")) == []
