@@ -112,6 +112,6 @@ def document_of(found: Sequence[Any]) -> Document:
     return Document(
         document_id.decode(),
         None if text is None else text.decode(),
-        json.loads(metadata),
+        _parse(metadata.decode())[0],
         None if media_type is None else media_type.decode(),
     )
