@@ -13,7 +13,7 @@ from tests.training.tiny_data import ANSWERS, COLOURS, tiny_recipe
 from training.evaluation import evaluate
 from training.joint import Places, train
 
-STEPS = 160
+STEPS = 260
 
 
 def silent(line):
