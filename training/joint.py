@@ -113,8 +113,7 @@ def build_student(
     if places.tower is not None:
         load_tower(tower, places.tower)
     images = _images(recipe, places, rows, tower, processes)
-    dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
-    model.to(device=processes.device, dtype=dtype)
+    model.to(device=processes.device, dtype=recipe.dtype(processes.device))
     prompts = PromptEncoder(tokenizer)
     torch.manual_seed(recipe.seed)  # the adapter's initial weights, the same on every process
     adapted = add_lora(model, recipe, prompts.routes)

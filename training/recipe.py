@@ -6,8 +6,10 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from model.engine.settings import fast_dtype
 from model.images import ImageFormat
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -89,7 +91,11 @@ class Recipe(BaseModel):
         description="'cached': frozen, run once an image before the training; 'frozen': run in every step; "
         "'lora': run in every step, with LoRA.",
     )
-    precision: Literal["bf16", "fp32"] = Field("bf16", description="Of the forward pass (autocast).")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto",
+        description="Of the forward pass (autocast). 'auto': bf16 where the hardware computes with it, as "
+        "emulated bf16 is many times slower than fp32.",
+    )
     gradient_checkpointing: bool = Field(
         False, description="Activations are computed again in the backward pass instead of being kept."
     )
@@ -114,6 +120,12 @@ class Recipe(BaseModel):
     def image_format(self) -> ImageFormat:
         """How images become patches, in training and in the checkpoint."""
         return ImageFormat(self.image_side, self.min_pixels, self.max_pixels)
+
+    def dtype(self, device: torch.device) -> torch.dtype:
+        """What the forward pass computes in on `device`."""
+        if self.precision == "auto":
+            return fast_dtype(device)
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     def same_run(self, stored: dict[str, Any]) -> bool:
         """Whether a run's stored recipe is this one; fields that are newer than it have their defaults."""

@@ -60,7 +60,7 @@ class JointStep:
     def __init__(self, student: Student, recipe: Recipe, processes: Processes) -> None:
         self.student, self.processes = student, processes
         self.alpha_gen, self.chunk_size = recipe.alpha_gen, recipe.chunk_size
-        self.bfloat16 = recipe.precision == "bf16"
+        self.bfloat16 = recipe.dtype(processes.device) is torch.bfloat16
         self.representation = RepresentationLoss(recipe.temperature, recipe.matryoshka)
         self.generation = GenerationLoss()
 

@@ -57,8 +57,7 @@ class EngineSettings:
     def torch_dtype(self) -> torch.dtype:
         """The dtype of weights and keys and values."""
         if self.dtype == "auto":
-            fast = self.torch_device().type != "cpu" or _cpu_computes_bfloat16()
-            return torch.bfloat16 if fast else torch.float32
+            return fast_dtype(self.torch_device())
         return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32
 
     def thread_count(self) -> int:
@@ -70,7 +69,12 @@ class EngineSettings:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware computes with it, else float32: emulated bfloat16 is the slower one."""
+    return torch.bfloat16 if device.type != "cpu" or _cpu_computes_bfloat16() else torch.float32
+
+
 def _cpu_computes_bfloat16() -> bool:
-    """Whether the CPU has bfloat16 instructions; emulated bfloat16 is slower than float32."""
+    """Whether the CPU has bfloat16 instructions."""
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "amx_tile", "bf16"))
