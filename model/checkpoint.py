@@ -163,6 +163,8 @@ def load_base(name: str, progress: Progress = print, revision: str | None = None
         )
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"The model '{name}' cannot be loaded: {reason} {mend}") from error
+    if mini:
+        mini_base.give_eyes(model)
     _add_route_tokens(name, model, tokenizer)
     return model.eval(), tokenizer
 
@@ -235,7 +237,7 @@ def _load_plain(source: str, progress: Progress) -> LoadedModel:
         name=Path(source).name if Path(source).is_dir() else source,
         base=source,
         revision=revision,
-        image_format=ImageFormat(square_side=mini_base.IMAGE_SIDE if source == mini_base.NAME else None),
+        image_format=mini_base.IMAGE_FORMAT if source == mini_base.NAME else ImageFormat(square_side=None),
         checkpoint_sha256=hashlib.sha256(f"{source}@{revision}".encode()).hexdigest(),
     )
 

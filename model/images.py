@@ -22,7 +22,6 @@ from model.errors import ImageTooLarge, InputError, NotAnImage
 
 ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 _ACCEPTED_NAMES = "JPEG, PNG, WebP or GIF"
-_PATCH = 14
 _MERGE = 2
 _FRAMES = 2  # Qwen2-VL's temporal patch: a still image is shown twice
 _MAX_ASPECT = 200  # Qwen2-VL's own limit on long side / short side
@@ -48,26 +47,35 @@ class ImageLimits:
 class ImageFormat:
     """How a checkpoint sees images; stored in the checkpoint.
 
-    `square_side`: every image is squashed to a square of this many pixels (a multiple of 28). None:
-    Qwen2-VL's own dynamic resolution, the aspect kept, between `min_pixels` and `max_pixels`.
+    `square_side`: every image is squashed to a square of this many pixels (a multiple of what a token
+    covers). None: Qwen2-VL's own dynamic resolution, the aspect kept, between `min_pixels` and
+    `max_pixels`. `patch_size`: pixels a side of a patch; a token covers two by two patches.
     """
 
     square_side: int | None = 112
     min_pixels: int = 56 * 56
     max_pixels: int = 28 * 28 * 640
+    patch_size: int = 14
 
     def __post_init__(self) -> None:
-        if self.square_side is not None and (self.square_side <= 0 or self.square_side % (_PATCH * _MERGE)):
-            raise ValueError(f"square_side must be a positive multiple of 28, not {self.square_side}.")
+        if self.square_side is not None and (self.square_side <= 0 or self.square_side % self.token_side):
+            raise ValueError(
+                f"square_side must be a positive multiple of {self.token_side}, not {self.square_side}."
+            )
         if not 0 < self.min_pixels <= self.max_pixels:
             raise ValueError("min_pixels must be positive and at most max_pixels.")
+
+    @property
+    def token_side(self) -> int:
+        """Pixels a side that one image token covers."""
+        return self.patch_size * _MERGE
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
     """An image ready for the vision tower.
 
-    `patches` is `[N, 1176]` float32 in the order of `Qwen2VLImageProcessorPil`; `grid_thw` is
+    `patches` is `[N, 6 * patch_size ** 2]` float32 in the order of `Qwen2VLImageProcessorPil`; `grid_thw` is
     (1, rows, columns) in patches; `sha256` is that of the encoded bytes, in hex.
     """
 
@@ -91,8 +99,9 @@ def prepare_image(
     image = decode_image(data, limits)
     if image_format.square_side is not None:
         side = image_format.square_side
-        patches = square_patches(squash(image, side)[None])[0]
-        return PreparedImage(patches, (1, side // _PATCH, side // _PATCH), sha256)
+        patches = square_patches(squash(image, side)[None], image_format.patch_size)[0]
+        count = side // image_format.patch_size
+        return PreparedImage(patches, (1, count, count), sha256)
     if max(image.size) > _MAX_ASPECT * min(image.size):
         raise InputError(
             "image",
@@ -100,7 +109,7 @@ def prepare_image(
             f"The image is {image.width} x {image.height} pixels, more than {_MAX_ASPECT} times as long as "
             "wide; crop it.",
         )
-    processor = _dynamic_processor(image_format.min_pixels, image_format.max_pixels)
+    processor = _dynamic_processor(image_format)
     processed = processor(images=[image], return_tensors="pt")
     _, rows, columns = processed["image_grid_thw"][0].tolist()
     return PreparedImage(processed["pixel_values"].float(), (1, rows, columns), sha256)
@@ -149,8 +158,10 @@ def squash(image: Image.Image, side: int) -> npt.NDArray[np.uint8]:
     return np.asarray(resized, dtype=np.uint8)
 
 
-def square_patches(images: npt.NDArray[np.uint8] | Tensor) -> Tensor:
-    """Normalised patches of many square images at once: `[B, S, S, 3]` uint8 -> `[B, N, 1176]` float32.
+def square_patches(images: npt.NDArray[np.uint8] | Tensor, patch_size: int = 14) -> Tensor:
+    """Normalised patches of many square images at once: `[B, S, S, 3]` uint8 -> `[B, N, C]` float32.
+
+    C is 6 * patch_size ** 2: three channels, two frames.
 
     Same arithmetic and order as `Qwen2VLImageProcessorPil`: merge windows of 2 x 2 patches row by row,
     within a patch channel, frame, row, column.
@@ -160,17 +171,21 @@ def square_patches(images: npt.NDArray[np.uint8] | Tensor) -> Tensor:
     mean = torch.tensor(OPENAI_CLIP_MEAN, device=pixels.device)
     std = torch.tensor(OPENAI_CLIP_STD, device=pixels.device)
     normalised = (pixels.float() * (1 / 255) - mean) / std
-    windows = side // (_PATCH * _MERGE)
-    blocks = normalised.view(batch, windows, _MERGE, _PATCH, windows, _MERGE, _PATCH, 3)
+    windows = side // (patch_size * _MERGE)
+    blocks = normalised.view(batch, windows, _MERGE, patch_size, windows, _MERGE, patch_size, 3)
     # -> [B, window row, window column, row in window, column in window, channel, patch row, patch column]
     blocks = blocks.permute(0, 1, 4, 2, 5, 7, 3, 6)
     frames = blocks.unsqueeze(6).expand(*blocks.shape[:6], _FRAMES, *blocks.shape[6:])
-    return frames.reshape(batch, (side // _PATCH) ** 2, 3 * _FRAMES * _PATCH * _PATCH)
+    return frames.reshape(batch, (side // patch_size) ** 2, 3 * _FRAMES * patch_size * patch_size)
 
 
 @lru_cache(maxsize=8)
-def _dynamic_processor(min_pixels: int, max_pixels: int) -> Qwen2VLImageProcessorPil:
-    return Qwen2VLImageProcessorPil(min_pixels=min_pixels, max_pixels=max_pixels)
+def _dynamic_processor(image_format: ImageFormat) -> Qwen2VLImageProcessorPil:
+    return Qwen2VLImageProcessorPil(
+        min_pixels=image_format.min_pixels,
+        max_pixels=image_format.max_pixels,
+        patch_size=image_format.patch_size,
+    )
 
 
 def _too_many_pixels(size: str, limits: ImageLimits) -> ImageTooLarge:

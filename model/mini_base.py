@@ -2,8 +2,8 @@
 
 A Llama layer is a Qwen2 layer whose q, k and v biases are zero, so the weights load unchanged. The
 embedding matrix gets 64 more rows, of which six are used (route tokens and image tokens), as real
-Qwen2-VL checkpoints have more rows than their tokenizers have tokens. The vision tower has the right
-shape and seeded random weights; a checkpoint brings the trained ones.
+Qwen2-VL checkpoints have more rows than their tokenizers have tokens. What is built holds the text model
+alone: `give_eyes` puts in the convolutional tower, whose weights a checkpoint brings.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.conv_tower import CHANNELS, MERGE, PATCH, ConvTower
 from model.errors import DownloadError
+from model.images import ImageFormat
 from model.smollm import GGUF_SHA256, Progress, cache_dir, ensure_gguf
 
 NAME = "solomon-mini-base"
-BUILD = 1  # raise it when what the builder writes changes
+BUILD = 2  # raise it when what the builder writes changes
 SPARE_ROWS = 64
-IMAGE_SIDE = 112
+IMAGE_FORMAT = ImageFormat(square_side=224, patch_size=PATCH)  # four by four tokens
 
 # Each new token starts as the mean of these words' embeddings: deterministic, and near what it means.
 NEW_TOKENS = {
@@ -154,7 +156,7 @@ def build_tokenizer(gguf: Path) -> Any:
 
 
 def mini_config(llama: Any, tokenizer: Any) -> Any:
-    """A Qwen2-VL configuration of SmolLM2's text shape with a small vision tower."""
+    """A Qwen2-VL configuration of SmolLM2's text shape and our image tokens."""
     from transformers import Qwen2VLConfig
 
     text = {
@@ -175,14 +177,15 @@ def mini_config(llama: Any, tokenizer: Any) -> Any:
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
+    # Positions of image tokens follow from this; a transformer of no blocks keeps the place of `give_eyes`.
     vision = {
-        "depth": 6,
-        "embed_dim": 256,
+        "depth": 0,
+        "embed_dim": CHANNELS // MERGE**2,
         "num_heads": 4,
-        "mlp_ratio": 4,
+        "mlp_ratio": 1,
         "hidden_size": llama.hidden_size,
-        "patch_size": 14,
-        "spatial_merge_size": 2,
+        "patch_size": PATCH,
+        "spatial_merge_size": MERGE,
         "temporal_patch_size": 2,
     }
     ids = {
@@ -195,6 +198,12 @@ def mini_config(llama: Any, tokenizer: Any) -> Any:
         )
     }
     return Qwen2VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
+
+
+def give_eyes(model: Any) -> None:
+    """Put the convolutional tower, with random weights, in the place of the loaded base's vision tower."""
+    torch.manual_seed(0)
+    model.model.visual = ConvTower(model.config.text_config.hidden_size)
 
 
 def graft(llama: dict[str, Tensor], model: Any, tokenizer: Any) -> None:

@@ -18,33 +18,29 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import (
     Qwen2VLVisionRotaryEmbedding,
 )
 
+from model.conv_tower import ConvTower
 from model.images import PreparedImage
 from model.rope import rotate
 
+VisionTower = Qwen2VisionTransformerPretrainedModel | ConvTower
+
 MERGE = 2
-WINDOW = MERGE * MERGE  # patches that the merger joins into one image token
 _MAX_BATCH_PATCHES = 8192  # bounds the activations of one dense batch
 
 
 def tower_forward(
-    tower: Qwen2VisionTransformerPretrainedModel,
+    tower: VisionTower,
     patches: Tensor,
     grid_hw: tuple[int, int],
-    keep: Tensor | None = None,
 ) -> Tensor:
-    """Hidden states of the last block, before the merger: `[B, N, D]`.
+    """What the merger takes: `[B, N, D]` of Qwen2-VL's own tower, `[B, N / 4, D]` of the mini base's.
 
-    `patches` is `[B, N, 1176]` in the processor's order (merge window by merge window), all images of
-    the grid `(h, w)` in patches, so N = h * w. `keep`, `[B, W]` window indices, drops all other windows
-    before the first block, as pre-training with token dropping needs; the result is then `[B, 4 W, D]`.
-    Works with autograd and under autocast.
+    `patches` is `[B, N, C]` in the processor's order (merge window by merge window), all images of
+    the grid `(h, w)` in patches, so N = h * w. Works with autograd and under autocast.
     """
-    positions = patch_positions(grid_hw, patches.device)
-    if keep is None:
-        positions = positions[None]
-    else:
-        patches = _select_windows(patches, keep)
-        positions = _select_windows(positions.expand(keep.shape[0], -1, -1), keep)
+    if isinstance(tower, ConvTower):
+        return tower.hidden(patches, grid_hw)
+    positions = patch_positions(grid_hw, patches.device)[None]
     cos, sin = _rotation(tower, positions)
     weight = tower.patch_embed.proj.weight
     hidden = F.linear(patches.to(weight.dtype), weight.flatten(1))
@@ -53,20 +49,18 @@ def tower_forward(
     return hidden
 
 
-def merge(tower: Qwen2VisionTransformerPretrainedModel, hidden: Tensor) -> Tensor:
-    """The merger's image tokens, `[B, N / 4, H]`, from the tower's hidden states `[B, N, D]`."""
+def merge(tower: VisionTower, hidden: Tensor) -> Tensor:
+    """The merger's image tokens, `[B, N / 4, H]`, from what `tower_forward` returned."""
     merged: Tensor = tower.merger(hidden)
-    return merged.view(hidden.shape[0], hidden.shape[1] // WINDOW, merged.shape[-1])
+    return merged.view(hidden.shape[0], -1, merged.shape[-1])
 
 
-def encode_images(
-    tower: Qwen2VisionTransformerPretrainedModel, images: Sequence[PreparedImage]
-) -> list[Tensor]:
+def encode_images(tower: VisionTower, images: Sequence[PreparedImage]) -> list[Tensor]:
     """Each image's tokens for the decoder, `[N / 4, H]`, in the order given."""
     by_grid: dict[tuple[int, int], list[int]] = defaultdict(list)
     for index, image in enumerate(images):
         by_grid[image.grid_thw[1:]].append(index)
-    device = tower.patch_embed.proj.weight.device
+    device = next(tower.parameters()).device
     features: dict[int, Tensor] = {}
     for grid, members in by_grid.items():
         size = max(1, _MAX_BATCH_PATCHES // (grid[0] * grid[1]))
@@ -87,14 +81,6 @@ def patch_positions(grid_hw: tuple[int, int], device: torch.device) -> Tensor:
     grid = torch.stack([rows, columns], dim=-1)
     windows = grid.view(height // MERGE, MERGE, width // MERGE, MERGE, 2).transpose(1, 2)
     return windows.reshape(height * width, 2)
-
-
-def _select_windows(values: Tensor, keep: Tensor) -> Tensor:
-    """`[B, N, C]` -> `[B, 4 W, C]`: the rows of the windows that `keep`, `[B, W]`, names."""
-    batch, count, channels = values.shape
-    windows = values.reshape(batch, count // WINDOW, WINDOW * channels)
-    chosen = windows.gather(1, keep[..., None].expand(-1, -1, windows.shape[-1]))
-    return chosen.reshape(batch, -1, channels)
 
 
 def _rotation(tower: Qwen2VisionTransformerPretrainedModel, positions: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,8 @@ from model.vision import tower_forward
 from training.mmeb import TrainingRow
 
 BATCH = 64
+FEATURES = "features"  # folder of the cache beside the data: every run with the same tower shares it
+SAVE_EVERY = 32  # batches
 
 
 def image_paths(rows: Iterable[TrainingRow]) -> list[str]:
@@ -35,7 +37,7 @@ def image_paths(rows: Iterable[TrainingRow]) -> list[str]:
 def tower_features(
     tower: Any, paths: list[str], image_root: Path, image_format: ImageFormat, cache: Path
 ) -> dict[str, Tensor]:
-    """Hidden states before the merger by path, bf16 [N, C] each; from the cache where it holds them.
+    """Hidden states before the merger by path, bf16 [N, D] each; from the cache where it holds them.
 
     The cache is valid for one tower: its key is the hash of the tower's weights and the image size.
     Raises ValueError for a tower that takes images of any size (batches are of one size here).
@@ -50,22 +52,27 @@ def tower_features(
     missing = [path for path in paths if path not in stored]
     for start in track(range(0, len(missing), BATCH), "Vision features", disable=not missing):
         chunk = missing[start : start + BATCH]
-        hidden = _encode(tower, [image_root / path for path in chunk], side)
+        hidden = _encode(tower, [image_root / path for path in chunk], side, image_format.patch_size)
         stored.update(zip(chunk, hidden.unbind(0), strict=True))
-    if missing:
-        cache.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        save_file({path: tensor.contiguous() for path, tensor in stored.items()}, partial)
-        partial.replace(file)
+        if start + BATCH >= len(missing) or start // BATCH % SAVE_EVERY == SAVE_EVERY - 1:
+            _store(stored, file)
     return {path: stored[path] for path in paths}
 
 
+def _store(features: dict[str, Tensor], file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    save_file({path: tensor.contiguous() for path, tensor in features.items()}, partial)
+    partial.replace(file)
+
+
 @torch.inference_mode()
-def _encode(tower: Any, files: list[Path], side: int) -> Tensor:
+def _encode(tower: Any, files: list[Path], side: int, patch_size: int) -> Tensor:
     pixels = torch.stack([torch.tensor(squash(decode_image(file.read_bytes()), side)) for file in files])
-    weight = tower.patch_embed.proj.weight
-    patches = square_patches(pixels).to(weight.device, weight.dtype)
-    return tower_forward(tower, patches, (side // 14, side // 14)).to("cpu", torch.bfloat16)
+    weight = next(tower.parameters())
+    patches = square_patches(pixels, patch_size).to(weight.device, weight.dtype)
+    grid = (side // patch_size, side // patch_size)
+    return tower_forward(tower, patches, grid).to("cpu", torch.bfloat16)
 
 
 def _fingerprint(tower: Any, side: int) -> str:

@@ -10,25 +10,26 @@ from typing import Any
 import torch
 
 from model.checkpoint import base_revision, load_base
+from model.conv_tower import PATCH
 from model.mini_base import NAME as MINI_BASE
 from model.prompts import PromptEncoder
 from training.batches import BatchBuilder
 from training.export import export_checkpoint, require_replaceable, vision_weights
-from training.features import image_paths, tower_features
+from training.features import FEATURES, image_paths, tower_features
 from training.mmeb import TrainingRow
 from training.parallel import Processes
 from training.pictures import CachedFeatures, LiveImages, TrainingImages
 from training.provenance import data_facts, machine_facts, tower_facts
 from training.recipe import Recipe
 from training.sampling import Sampler, sampling_weights
-from training.state import load_parameters, stored_facts
+from training.start import load_adapter, start_facts
+from training.state import load_parameters
 from training.student import Student, add_lora
 from training.trainer import STATE, Trainer
 from training.training_data import read_training_data
-from training.vision.distill import load_tower
+from training.vision.tower_file import load_tower
 
 SPLITS = "Held-out contents (a tenth, by content hash) are scored (7 %) or calibrate the threshold (3 %)."
-PIXELS_PER_IMAGE_TOKEN = 28  # a side: patches of 14 pixels, merged two by two
 
 Rows = Mapping[str, Sequence[TrainingRow]]
 Report = Callable[[str], None]
@@ -42,7 +43,7 @@ class Places:
     run: Path
     output: Path
     tower: Path | None = None
-    start_from: Path | None = None  # another run's state: its adapter is where this run begins
+    start_from: Path | None = None  # a run's state or a checkpoint: its adapter is where this run begins
 
 
 def train(
@@ -83,8 +84,10 @@ def build_trainer(
 ) -> Trainer:
     """Student, batches and loop as a run begins with them. Raises ValueError as `build_student` does."""
     student, prompts = build_student(recipe, places, rows, processes, report)
+    if places.start_from is not None and places.start_from.is_dir():
+        load_adapter(places.start_from, student.peft_model)
     processes.shard(student)
-    if places.start_from is not None:
+    if places.start_from is not None and places.start_from.is_file():
         load_parameters(places.start_from, student, skip=".visual.merger.")
     builder = BatchBuilder(
         prompts, student.images, recipe.max_text_tokens, recipe.max_augment_tokens, recipe.hard_negatives
@@ -100,13 +103,16 @@ def build_student(
 ) -> tuple[Student, PromptEncoder]:
     """The model with its adapter as a run begins with it, and the encoder of its prompts.
 
-    Raises ValueError for pictures without a vision tower, and for `matryoshka` lengths that do not fit.
+    Raises ValueError for pictures without a vision tower, and for patches or `matryoshka` lengths that do not
+    fit the base.
     """
     mini = recipe.base == MINI_BASE
     if mini and places.tower is None and any(image_paths(subset) for subset in rows.values()):
         raise ValueError(
             "The mini base sees nothing by itself: give --tower (solomon train vision makes one)."
         )
+    if mini and recipe.patch_size != PATCH:
+        raise ValueError(f"The mini base takes patches of {PATCH} pixels; set patch_size = {PATCH}.")
     model, tokenizer = load_base(recipe.base, report)
     _require_full_length(recipe, model.config.text_config.hidden_size)
     tower = model.model.visual
@@ -132,8 +138,8 @@ def _images(recipe: Recipe, places: Places, rows: Rows, tower: Any, processes: P
     paths = image_paths(row for subset in rows.values() for row in subset)
     tower.to(processes.device)
     with processes.first_alone():  # the others then find its cache
-        features = tower_features(tower, paths, root, recipe.image_format, places.run / "features")
-    return CachedFeatures(features, (recipe.image_side or 0) // PIXELS_PER_IMAGE_TOKEN)
+        features = tower_features(tower, paths, root, recipe.image_format, places.data / FEATURES)
+    return CachedFeatures(features, (recipe.image_side or 0) // recipe.image_format.token_side)
 
 
 def _require_full_length(recipe: Recipe, dimensions: int) -> None:
@@ -155,7 +161,7 @@ def _facts(places: Places, rows: Rows, processes: Processes, trainer: Trainer) -
     if places.tower is not None:
         facts["vision_tower"] = tower_facts(places.tower)
     if places.start_from is not None:
-        facts["start_from"] = stored_facts(places.start_from)
+        facts["start_from"] = start_facts(places.start_from)
     return facts
 
 

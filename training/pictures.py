@@ -57,7 +57,7 @@ class CachedFeatures:
 
     def tokens(self, visual: Any, paths: Sequence[str], dtype: torch.dtype) -> Tensor:
         """[T, H] through the merger alone, from features in `dtype`."""
-        device = visual.merger.ln_q.weight.device
+        device = next(visual.merger.parameters()).device
         hidden = torch.stack([self.features[path] for path in paths]).to(device)
         return merge(visual, hidden.to(dtype)).flatten(0, 1).to(dtype)
 

@@ -81,8 +81,12 @@ class Recipe(BaseModel):
     image_side: Annotated[int | None, BeforeValidator(_none_for_any)] = Field(
         112,
         gt=0,
-        multiple_of=28,
         description="Pixels a side that images are squashed to; 'any': Qwen2-VL's own dynamic resolution.",
+    )
+    patch_size: int = Field(
+        14,
+        gt=0,
+        description="Pixels a side of a patch, as the base's tower takes them; 28 for the mini base.",
     )
     min_pixels: int = Field(56 * 56, gt=0, description="Images of any size: smaller ones are enlarged.")
     max_pixels: int = Field(28 * 28 * 640, gt=0, description="Images of any size: larger ones are reduced.")
@@ -110,6 +114,8 @@ class Recipe(BaseModel):
             )
         if self.min_pixels > self.max_pixels:
             raise ValueError("min_pixels is more than max_pixels; lower the one or raise the other.")
+        if self.image_side is not None and self.image_side % (2 * self.patch_size):
+            raise ValueError(f"image_side must be a multiple of {2 * self.patch_size}, two patches.")
         if isinstance(self.datasets, dict) and not all(weight > 0 for weight in self.datasets.values()):
             raise ValueError("Every dataset needs a weight above 0; remove those that are not to be drawn.")
         if any(length < 1 or weight <= 0 for length, weight in self.matryoshka.items()):
@@ -119,7 +125,7 @@ class Recipe(BaseModel):
     @property
     def image_format(self) -> ImageFormat:
         """How images become patches, in training and in the checkpoint."""
-        return ImageFormat(self.image_side, self.min_pixels, self.max_pixels)
+        return ImageFormat(self.image_side, self.min_pixels, self.max_pixels, self.patch_size)
 
     def dtype(self, device: torch.device) -> torch.dtype:
         """What the forward pass computes in on `device`."""

@@ -18,6 +18,7 @@ from training.pictures import TrainingImages
 from training.recipe import Recipe
 
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+GROUP = 16  # sequences of one padded pass on a CPU
 VISION_LORA_TARGETS = r".*visual\.blocks.*\.(qkv|proj|fc1|fc2)"
 
 
@@ -78,7 +79,31 @@ class Student(nn.Module):
         return device
 
     def forward(self, sequences: list[Encoded], generation: bool = True) -> Encodings:
-        """Encode sequences; see `Encodings`. Without `generation` the responses are left out."""
+        """Encode sequences; see `Encodings`. Without `generation` the responses are left out.
+
+        On a CPU sequences of like length go together, for a padded token costs as much as a real one
+        there (captions: a third of all). The order of what is returned is that of the sequences.
+        """
+        grouped = self.device.type == "cpu" and len(sequences) > GROUP
+        if not grouped:
+            return self._encode(sequences, generation)
+        order = sorted(range(len(sequences)), key=lambda number: len(sequences[number].ids))
+        groups = [order[start : start + GROUP] for start in range(0, len(order), GROUP)]
+        parts = [self._encode([sequences[number] for number in group], generation) for group in groups]
+        place = torch.tensor(order).argsort()
+        responses = [sequences[number].response if generation else 0 for number in order]
+        ends = torch.tensor(responses).cumsum(0)
+        token = [
+            index for at in place.tolist() for index in range(int(ends[at]) - responses[at], int(ends[at]))
+        ]
+        return Encodings(
+            torch.cat([part.pooled for part in parts])[place.to(self.device)],
+            torch.cat([part.response_logits for part in parts])[token],
+            torch.cat([part.response for part in parts])[token],
+        )
+
+    def _encode(self, sequences: list[Encoded], generation: bool) -> Encodings:
+        """One padded pass."""
         ids, positions = self._padded(sequences)
         device = self.device
         ids = ids.to(device)

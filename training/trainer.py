@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from training.parallel import Processes
 from training.recipe import Recipe
 from training.run_log import RunLog
 from training.sampling import Sampler
+from training.schedule import warmup_cosine
 from training.state import restore_state, save_state, stored_facts, trainable
 from training.step import JointStep
 from training.student import Student
@@ -76,7 +76,7 @@ class Trainer:
         """One optimizer step on the batch that belongs to the current step; returns its figures."""
         started = time.perf_counter()
         batch = self.batches.at(self.step)
-        factor = schedule(self.step, self.recipe)
+        factor = warmup_cosine(self.step, self.recipe.warmup_steps, self.recipe.steps)
         for group, peak in zip(self.optimizer.param_groups, self.peak_rates, strict=True):
             group["lr"] = peak * factor
         self.optimizer.zero_grad()
@@ -133,11 +133,3 @@ def parameter_groups(student: Student, recipe: Recipe) -> list[dict[str, object]
     if blocks:
         groups.append({"params": blocks, "lr": recipe.learning_rate})
     return groups
-
-
-def schedule(step: int, recipe: Recipe) -> float:
-    """The learning rate's factor: linear warm-up, then a cosine to a twentieth."""
-    if step < recipe.warmup_steps:
-        return (step + 1) / recipe.warmup_steps
-    progress = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress))

@@ -56,7 +56,7 @@ class Runner:
         self.routes = loaded.routes
         self.decoder = Decoder(loaded.model, self.dtype, self.device)
         self._tower = loaded.model.model.visual
-        weight = self._tower.patch_embed.proj.weight
+        weight = next(self._tower.parameters())
         if (weight.dtype, weight.device) != (self.dtype, self.device):
             self._tower = copy.deepcopy(self._tower).to(self.device, self.dtype)
         self._vision_cache = VisionCache(settings.vision_cache_items, settings.vision_cache_bytes)

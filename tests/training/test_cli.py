@@ -33,7 +33,7 @@ def test_help(command):
 def test_wrong_usage_ends_with_2():
     assert call("train", "joint").exit_code == 2
     assert call("train", "dance").exit_code == 2
-    assert call("train", "vision", "--data", "d", "--tower", "t", "--run", "r", "--steps", "0").exit_code == 2
+    assert call("train", "vision", "--data", "d", "--tower", "t", "--steps", "0").exit_code == 2
 
 
 def test_an_unknown_recipe_ends_with_2_and_says_so(tiny_data, tmp_path):
@@ -56,7 +56,7 @@ def test_an_unknown_recipe_ends_with_2_and_says_so(tiny_data, tmp_path):
 def test_missing_data_ends_with_2_and_says_so(tmp_path):
     for command in (
         ("train", "joint", "--output", tmp_path / "o", "--run", tmp_path / "r"),
-        ("train", "vision", "--tower", tmp_path / "t", "--run", tmp_path / "r"),
+        ("train", "vision", "--tower", tmp_path / "t"),
     ):
         result = call(*command, "--data", tmp_path)
         assert result.exit_code == 2

@@ -110,7 +110,12 @@ def test_the_recipe_trains_on_images_of_different_sizes(tmp_path, name):
 
     manifest = read_manifest(places.output)
     assert manifest.dimensions == [128, 896]
-    assert manifest.image_format == {"square_side": None, "min_pixels": 3136, "max_pixels": 28 * 28 * 12}
+    assert manifest.image_format == {
+        "square_side": None,
+        "min_pixels": 3136,
+        "max_pixels": 28 * 28 * 12,
+        "patch_size": 14,
+    }
     assert "vision.safetensors" not in manifest.files  # the tower is the base's own, frozen
     assert manifest.training["data"]["VOC2007"]["rows"] == len(SIZES)
 

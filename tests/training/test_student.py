@@ -94,6 +94,24 @@ def test_padding_changes_nothing_and_logits_stand_before_their_tokens(untrained)
     torch.testing.assert_close(together.response_logits[: text.response], expected, atol=1e-3, rtol=1e-3)
 
 
+@torch.no_grad()
+def test_sequences_of_like_length_go_together_and_come_back_in_order(untrained, monkeypatch):
+    student, builder = untrained
+    rows = [text_rows()[5], image_rows()[0], text_rows()[0], image_rows()[3], text_rows()[2]]
+    sequences = [builder.query(row) for row in rows]
+    whole = student(sequences)
+    passes = []
+    encode = student._encode
+    monkeypatch.setattr("training.student.GROUP", 2)
+    monkeypatch.setattr(student, "_encode", lambda some, on: passes.append(len(some)) or encode(some, on))
+    grouped = student(sequences)
+    assert passes == [2, 2, 1]
+    assert grouped.response.tolist() == whole.response.tolist()
+    torch.testing.assert_close(grouped.pooled, whole.pooled, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(grouped.response_logits, whole.response_logits, atol=1e-3, rtol=1e-3)
+    assert student(sequences, generation=False).response.tolist() == []
+
+
 def test_only_the_adapter_and_the_route_rows_learn(untrained):
     student, _ = untrained
     learns = [name for name, parameter in student.named_parameters() if parameter.requires_grad]

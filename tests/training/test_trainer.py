@@ -14,7 +14,7 @@ from training.run_log import LOG
 from training.sampling import Sampler
 from training.state import restore_state, save_state, stored_facts, trainable
 from training.student import Student, add_lora
-from training.trainer import STATE, Trainer, parameter_groups, schedule
+from training.trainer import STATE, Trainer, parameter_groups
 
 
 class Interrupted(Exception):
@@ -91,17 +91,6 @@ def test_the_merger_learns_at_its_own_rate(tiny_base, tmp_path):
     assert [group["lr"] for group in groups] == [1e-2, 1e-4]
     assert {id(p) for p in groups[1]["params"]} == merger
     assert not merger & {id(p) for p in groups[0]["params"]}
-
-
-def test_the_rate_warms_up_and_falls_to_a_twentieth(tiny_base):
-    recipe = tiny_recipe(tiny_base, steps=100, warmup_steps=10)
-    factors = [schedule(step, recipe) for step in range(101)]
-    assert factors[0] == pytest.approx(0.1)
-    assert max(factors) == pytest.approx(1.0)
-    assert factors[:10] == sorted(factors[:10])
-    assert factors[10:] == sorted(factors[10:], reverse=True)
-    assert factors[100] == pytest.approx(0.05)
-    assert schedule(0, tiny_recipe(tiny_base, warmup_steps=0)) == pytest.approx(1.0)
 
 
 def small_module():

@@ -20,7 +20,7 @@ def joint(
     ] = None,
     start_from: Annotated[
         Path | None,
-        typer.Option(help="state.safetensors of an earlier run whose adapter this one begins with."),
+        typer.Option(help="A checkpoint, or state.safetensors of a run, whose adapter this one begins with."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")] = "auto",
     tensorboard: Annotated[bool, typer.Option(help="Write curves to RUN/tensorboard.")] = True,

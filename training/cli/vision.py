@@ -13,11 +13,10 @@ from training.cli.console import Data, console, failures
 def vision(
     data: Data,
     tower: Annotated[Path, typer.Option(help="Where the trained tower goes (safetensors).")],
-    run: Annotated[Path, typer.Option(help="The run's folder: teacher features and resumable state.")],
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps; default: the recipe's.")] = None,
 ) -> None:
-    """Pre-train the mini vision tower by distillation; run again to go on after an interruption."""
+    """Make the mini base's vision tower; image features that an interrupted run computed are kept."""
     from training.vision.pretrain import pretrain_tower
 
     with failures():
-        pretrain_tower(data, tower, run, steps, console.print)
+        pretrain_tower(data, tower, steps, console.print)

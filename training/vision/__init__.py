@@ -1,1 +1,1 @@
-"""Pre-training of the mini vision tower: a teacher's features, distilled."""
+"""The mini base's vision tower: the ImageNet network it is made of, and its merger's pre-training."""
