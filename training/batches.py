@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -56,16 +57,23 @@ class BatchBuilder:
         max_text_tokens: int,
         max_augment_tokens: int,
         hard_negatives: int = 1,
+        wrong_answers: float = 0.0,
     ) -> None:
-        """`hard_negatives` of each row's are used, from the first on."""
+        """`hard_negatives` of each row's are used, from the first on; for `wrong_answers` see `Recipe`."""
         self.prompts, self.images = prompts, images
         self.max_text_tokens, self.max_augment_tokens = max_text_tokens, max_augment_tokens
-        self.hard_negatives = hard_negatives
+        self.hard_negatives, self.wrong_answers = hard_negatives, wrong_answers
 
-    def query(self, row: TrainingRow) -> Encoded:
-        """Prompt, route token, augmentation (if any) and EOS."""
+    def query(self, row: TrainingRow, wrong_answer: str = "") -> Encoded:
+        """Prompt, route token, augmentation (if any) and EOS.
+
+        A `wrong_answer` stands in the augmentation's place, and is nothing to learn to write.
+        """
         image = row.qry_image_path or None
         prompt = self._encode(row.qry, image, InputType.QUERY)
+        if wrong_answer:
+            answer = self.prompts.plain_ids(wrong_answer)[: self.max_augment_tokens]
+            return Encoded(self.prompts.augmented(prompt, answer), image)
         if row.augmentation:
             answer = self.prompts.plain_ids(row.augmentation)[: self.max_augment_tokens]
             ids = self.prompts.augmented(prompt, answer)
@@ -100,7 +108,8 @@ class BatchBuilder:
             [row.qry_image_path for row in own_rows if row.qry_image_path]
             + [image for _, image in own_contents if image]
         )
-        queries = [self.query(row) for row in own_rows]
+        wrong = wrong_answers(dataset, own_rows, self.wrong_answers)
+        queries = [self.query(row, answer) for row, answer in zip(own_rows, wrong, strict=True)]
         return Batch(dataset, queries, [self.document(*content) for content in own_contents], target, masked)
 
     def max_tokens(self, image: str | None) -> int:
@@ -133,6 +142,21 @@ class BatchBuilder:
             return 0
         rows, columns = self.images.grid(image)
         return rows * columns
+
+
+def wrong_answers(dataset: str, rows: Sequence[TrainingRow], share: float) -> list[str]:
+    """For about `share` of the rows with an augmentation, another row's; "" for the others.
+
+    Which rows and whose answers depends on the rows alone, so a resumed run draws the same.
+    """
+    answers = [row.augmentation for row in rows]
+    draws = random.Random("/".join([dataset, *(row.qry for row in rows)]))
+    chosen = []
+    for answer in answers:
+        others = [other for other in answers if other and other.lower() != answer.lower()]
+        wrong = bool(answer and others) and draws.random() < share
+        chosen.append(draws.choice(others) if wrong else "")
+    return chosen
 
 
 def _share(entries: list[Entry], rank: int, processes: int) -> list[Entry]:

@@ -90,7 +90,12 @@ def build_trainer(
     if places.start_from is not None and places.start_from.is_file():
         load_parameters(places.start_from, student, skip=".visual.merger.")
     builder = BatchBuilder(
-        prompts, student.images, recipe.max_text_tokens, recipe.max_augment_tokens, recipe.hard_negatives
+        prompts,
+        student.images,
+        recipe.max_text_tokens,
+        recipe.max_augment_tokens,
+        recipe.hard_negatives,
+        recipe.wrong_answers,
     )
     sizes = {name: len(subset) for name, subset in rows.items()}
     weights = sampling_weights(recipe.datasets, sizes, recipe.sampling_temperature)

@@ -57,6 +57,13 @@ class Recipe(BaseModel):
         "(GradCache). None: the whole batch at once.",
     )
     hard_negatives: int = Field(1, ge=0, description="m: hard negatives used of each query (paper: 1).")
+    wrong_answers: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of augmented queries whose vector is trained on another query's answer, which is "
+        "not learned: when serving, answers are wrong now and then, and the question must still count.",
+    )
     learning_rate: float = Field(1e-3, gt=0, description="Peak rate of the LoRA and the route tokens.")
     merger_learning_rate: float = Field(
         3e-4, ge=0, description="Peak rate of the vision merger; 0 freezes it."

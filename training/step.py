@@ -80,7 +80,7 @@ class JointStep:
             encoding = encodings[number] if whole else self._encode(chunk, chunk.generates)
             sums += self._backward_chunk(chunk, encoding, gradient, tokens)
         l_gen, confidence, right, queries = self.processes.total(sums).tolist()
-        return StepFigures(l_rep, l_gen, confidence / queries, right / queries)
+        return StepFigures(l_rep, l_gen, confidence / max(queries, 1), right / max(queries, 1))
 
     def _fits(self, batch: Batch) -> bool:
         """Whether each side is one pass. FSDP's layers take one forward pass before each backward pass."""
@@ -111,7 +111,7 @@ class JointStep:
 
     def _backward_chunk(self, chunk: Chunk, encoding: Encodings, gradient: Tensor, tokens: Tensor) -> Tensor:
         """Run one chunk backward; returns its share of the figures, [4]."""
-        if not chunk.generates:
+        if not len(encoding.response):  # documents, or queries with wrong answers only
             torch.autograd.backward(encoding.pooled, gradient)
             return torch.zeros(4, device=gradient.device)
         share = len(encoding.response) / tokens

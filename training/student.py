@@ -117,7 +117,11 @@ class Student(nn.Module):
         rows = [row for row, length in enumerate(responses) for _ in range(length)]
         columns = [len(s.ids) - n + i for s, n in zip(sequences, responses, strict=True) for i in range(n)]
         row, column = torch.tensor(rows, dtype=torch.long), torch.tensor(columns, dtype=torch.long)
-        logits = self.qwen.lm_head(hidden[row, column - 1]) if rows else hidden.new_zeros(0, 1)
+        logits = (
+            self.qwen.lm_head(hidden[row, column - 1])
+            if rows
+            else hidden.new_zeros(0, self.qwen.config.text_config.vocab_size)
+        )
         return Encodings(pooled, logits, ids[row, column])
 
     def _padded(self, sequences: list[Encoded]) -> tuple[Tensor, Tensor]:

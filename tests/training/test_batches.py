@@ -4,7 +4,7 @@ import pytest
 
 from model.prompts import PromptEncoder
 from tests.model.tiny import build_tokenizer
-from training.batches import BatchBuilder
+from training.batches import BatchBuilder, wrong_answers
 from training.mmeb import HardNegative, TrainingRow
 from training.pictures import CachedFeatures
 from training.sampling import Sampler, sampling_weights
@@ -147,3 +147,28 @@ def test_weights_are_given_or_come_from_the_sizes():
     assert sampling_weights(["a", "b"], sizes, 1.0) == pytest.approx({"a": 0.2, "b": 0.8})
     assert sampling_weights(["a", "b"], sizes, 2.0) == pytest.approx({"a": 1 / 3, "b": 2 / 3})
     assert sampling_weights(["a", "b"], sizes, 1e9) == pytest.approx({"a": 0.5, "b": 0.5})
+
+
+def test_wrong_answers_are_anothers_and_drawn_from_the_rows_alone():
+    rows = [TrainingRow(f"question {n}", pos_text="d", augmentation=f"answer {n % 7}") for n in range(200)]
+    rows.append(TrainingRow("a caption", pos_text="d"))
+    drawn = wrong_answers("knowledge", rows, 0.3)
+    assert drawn == wrong_answers("knowledge", rows, 0.3)
+    assert drawn != wrong_answers("knowledge", rows[::-1], 0.3)[::-1]
+    assert 30 < sum(map(bool, drawn)) < 90
+    assert drawn[-1] == ""
+    assert all(answer != row.augmentation for answer, row in zip(drawn, rows, strict=True) if answer)
+    assert wrong_answers("knowledge", rows, 0.0) == [""] * len(rows)
+    same = [TrainingRow("q", pos_text="d", augmentation="Paris")] * 5
+    assert wrong_answers("knowledge", same, 0.9) == [""] * 5
+
+
+def test_a_wrong_answer_is_read_and_not_learned(builder):
+    row = TrainingRow("capital of France", pos_text="Paris", augmentation="Paris")
+    right, wrong = builder.query(row), builder.query(row, "Rome")
+    assert right.response > 0
+    assert wrong.response == 0
+    prompt = len(right.ids) - right.response
+    assert wrong.ids[: prompt + 1] == right.ids[: prompt + 1]  # the route token too
+    assert wrong.ids[prompt + 1 :] != right.ids[prompt + 1 :]
+    assert wrong.ids[-1] == right.ids[-1]

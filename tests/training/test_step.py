@@ -99,3 +99,17 @@ def test_chunks_hold_every_sequence_once_and_one_side_only():
     assert [chunk.generates for chunk in chunks] == [True, True, False, False, False]
     assert len({chunk.seed for chunk in chunks}) == 5
     assert [len(chunk.sequences) for chunk in split(batch, None, seed=1)] == [5, 7]
+
+
+def test_a_chunk_of_wrong_answers_teaches_the_vector_alone(trainer, monkeypatch):
+    builder = trainer.batches.builder
+    rows = [row for row in mixed_rows(16) if row.augmentation][:6]
+    monkeypatch.setattr(builder, "wrong_answers", 0.99)
+    monkeypatch.setattr(trainer.joint, "chunk_size", 1)
+    assert any(query.response == 0 for query in builder.build("mixed", rows).queries)
+    figures, found = gradients(trainer, rows)
+    assert all(torch.isfinite(gradient).all() for gradient in found.values())
+    assert 0 <= figures.route_accuracy <= 1
+    assert figures.l_rep > 0
+    monkeypatch.setattr(trainer.joint, "alpha_gen", 0.0)
+    assert any(gradient.any() for gradient in gradients(trainer, rows)[1].values())
