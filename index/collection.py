@@ -21,6 +21,7 @@ import numpy as np
 from index.ann_training import Stopped
 from index.backup import write_backup
 from index.columns import Columns
+from index.exact_file import EXACT_FILE
 from index.filters import parse_filter
 from index.locks import CallsUnderWay
 from index.log import BeforeCommit, DocumentLog
@@ -88,16 +89,21 @@ class Collection:
     def info(self) -> CollectionInfo:
         """The collection as its users see it."""
         with self._open():
-            view, settings = self._views.current, self._log.settings
-            return CollectionInfo(
-                self.name,
-                view.count,
-                settings.dimensions,
-                view.kind,
-                settings.model,
-                lost=self._log.lost,
-                recall=view.recall,
-            )
+            return self.last_info
+
+    @property
+    def last_info(self) -> CollectionInfo:
+        """The same, and once the collection is closed what it was then."""
+        view, settings = self._views.current, self._log.settings
+        return CollectionInfo(
+            self.name,
+            view.count,
+            settings.dimensions,
+            view.kind,
+            settings.model,
+            lost=self._log.lost,
+            recall=view.recall,
+        )
 
     def upsert(self, documents: Sequence[NewDocument]) -> None:
         """Write documents; of several with one id the last is kept. See `VectorStore.upsert`."""
@@ -247,7 +253,8 @@ class Collection:
         try:
             view, mark = restored_view(self._log, snapshot, index)
         except UnusableSnapshot as reason:
-            snapshot.unlink(missing_ok=True)
+            for useless in (snapshot, snapshot.with_name(EXACT_FILE)):
+                useless.unlink(missing_ok=True)
             view = view_of_log(self._log)
             if view.count:
                 _logger.warning(
