@@ -41,7 +41,7 @@ from index.types import (
     Verification,
 )
 from index.upkeep import Snapshots, Upkeep
-from index.validation import check_documents, check_k, unit_vector
+from index.validation import check_documents, check_k, check_model, unit_vector
 from index.view import View
 from index.view_loading import restored_view, view_of_log
 
@@ -105,8 +105,9 @@ class Collection:
             recall=view.recall,
         )
 
-    def upsert(self, documents: Sequence[NewDocument]) -> None:
+    def upsert(self, documents: Sequence[NewDocument], model: str | None = None) -> None:
         """Write documents; of several with one id the last is kept. See `VectorStore.upsert`."""
+        check_model(self.name, self._log.settings.model, model)
         vectors, encoded = check_documents(documents, self._log.settings.dimensions)
         last_of = {document.id: position for position, document in enumerate(documents)}
         if not last_of:

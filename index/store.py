@@ -133,9 +133,12 @@ class FaissStore:
             finally:
                 self._reopen(name)  # a rename that was refused leaves the collection as it was
 
-    def upsert(self, name: str, documents: Sequence[NewDocument]) -> None:
+    def upsert(self, name: str, documents: Sequence[NewDocument], model: str | None = None) -> None:
         """Write documents; when it returns they are on disk and searchable. See `VectorStore`."""
-        self._on(name, lambda collection: collection.upsert(documents))
+        self._on(name, lambda collection: collection.upsert(documents, model))
+
+    def hold_writes(self, name: str, seconds: float) -> None:
+        """No other process can write. See `VectorStore`."""
 
     def delete_document(self, name: str, document_id: str) -> None:
         """Remove a document. Raises `UnknownDocument`."""
