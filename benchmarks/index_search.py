@@ -124,7 +124,7 @@ def build_and_search(case: Case, kind: str, truth: Vectors) -> dict[str, Any]:
     view = collection._views.current
     segment = view.layout.segment
     scores: list[list[float]] = []
-    searches = {
+    searches: dict[str, Search] = {
         "store": lambda query: scores.append([hit.score for hit in store.search(COLLECTION, query, K)]),
         "neighbours": lambda query: _neighbours(collection, query),
         "bare_faiss": _bare(view),
