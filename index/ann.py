@@ -1,7 +1,7 @@
 """The approximate part of a view: a trained FAISS index over compressed vectors, unchanged once published.
 
 Both kinds keep one byte a dimension (FAISS's SQ8), a quarter of the vectors' own memory. What they find is
-only a candidate: its score comes from the exact vector in the log.
+only a candidate: its score comes from the exact vector, in a file (`index.exact_file`) or else in the log.
 
     ivf    inverted file: k-means cells, of which a search visits the `breadth` nearest; quick to build
     hnsw   navigable small world graph, walked with a list of `breadth` candidates (Malkov and Yashunin,
@@ -19,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from index.bits import Bits, Positions, selector
+from index.exact_file import ExactFile
 from index.gpu import GpuIndex
+from index.log_snapshot import LogSnapshot
 from index.types import Vectors
 
 IVF = "ivf"
@@ -62,6 +64,19 @@ class AnnSegment:
     effort: Effort
     recall: float
     on_gpu: GpuIndex | None = None
+    exact: ExactFile | None = None
+
+    def vectors(self, positions: Positions, log: LogSnapshot) -> Vectors:
+        """The exact vectors [N, D] at positions, which ascend and are live in the log's snapshot."""
+        rows = self.rows[positions]
+        if self.exact is None:
+            return log.vectors(rows.tolist())
+        vectors, right = self.exact.read(positions, rows)
+        if right.all():
+            return vectors
+        vectors = vectors.copy()
+        vectors[~right] = log.vectors(rows[~right].tolist())
+        return vectors
 
     def candidates(self, query: Vectors, k: int, bits: Bits | None, passing: int) -> Positions:
         """Positions that should hold the k nearest that pass, and some more; `passing` is how many do."""

@@ -149,9 +149,9 @@ class SegmentTraining:
             self.check()
             index.add(vectors[start : start + _ADDED_AT_ONCE])
 
-    def walk(self, until: int) -> Iterator[tuple[Sequence[int], Vectors]]:
-        """The log's live rows and vectors up to a change, in batches."""
-        for rows, vectors in self._log.vectors_after(0):
+    def walk(self, until: int, after: int = 0) -> Iterator[tuple[Sequence[int], Vectors]]:
+        """The log's live rows and vectors behind a row and up to a change, in batches."""
+        for rows, vectors in self._log.vectors_after(after):
             self.check()
             within = int(np.searchsorted(rows, until, side="right"))
             if within:

@@ -21,6 +21,7 @@ import numpy as np
 from index.ann_training import Stopped
 from index.backup import write_backup
 from index.columns import Columns
+from index.exact_file import EXACT_FILE
 from index.filters import parse_filter
 from index.locks import CallsUnderWay
 from index.log import BeforeCommit, DocumentLog
@@ -40,7 +41,7 @@ from index.types import (
     Verification,
 )
 from index.upkeep import Snapshots, Upkeep
-from index.validation import check_documents, check_k, unit_vector
+from index.validation import check_documents, check_k, check_model, unit_vector
 from index.view import View
 from index.view_loading import restored_view, view_of_log
 
@@ -88,19 +89,25 @@ class Collection:
     def info(self) -> CollectionInfo:
         """The collection as its users see it."""
         with self._open():
-            view, settings = self._views.current, self._log.settings
-            return CollectionInfo(
-                self.name,
-                view.count,
-                settings.dimensions,
-                view.kind,
-                settings.model,
-                lost=self._log.lost,
-                recall=view.recall,
-            )
+            return self.last_info
 
-    def upsert(self, documents: Sequence[NewDocument]) -> None:
+    @property
+    def last_info(self) -> CollectionInfo:
+        """The same, and once the collection is closed what it was then."""
+        view, settings = self._views.current, self._log.settings
+        return CollectionInfo(
+            self.name,
+            view.count,
+            settings.dimensions,
+            view.kind,
+            settings.model,
+            lost=self._log.lost,
+            recall=view.recall,
+        )
+
+    def upsert(self, documents: Sequence[NewDocument], model: str | None = None) -> None:
         """Write documents; of several with one id the last is kept. See `VectorStore.upsert`."""
+        check_model(self.name, self._log.settings.model, model)
         vectors, encoded = check_documents(documents, self._log.settings.dimensions)
         last_of = {document.id: position for position, document in enumerate(documents)}
         if not last_of:
@@ -247,7 +254,8 @@ class Collection:
         try:
             view, mark = restored_view(self._log, snapshot, index)
         except UnusableSnapshot as reason:
-            snapshot.unlink(missing_ok=True)
+            for useless in (snapshot, snapshot.with_name(EXACT_FILE)):
+                useless.unlink(missing_ok=True)
             view = view_of_log(self._log)
             if view.count:
                 _logger.warning(

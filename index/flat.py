@@ -113,7 +113,7 @@ class FlatVectors:
 
 def exact_scores(vectors: Vectors, query: Vectors) -> Scores:
     """Cosine of unit vectors [N, D] with a query [D]; the same vector scores the same in any row."""
-    return np.asarray(np.sum(vectors.astype(np.float64) * query.astype(np.float64), axis=1))
+    return np.asarray(np.add.reduce(vectors * query.astype(np.float64), axis=1))
 
 
 def _chunk_search(

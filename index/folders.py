@@ -12,6 +12,7 @@ in staging under its final name is complete, and the next opening ends what a cr
 from __future__ import annotations
 
 import logging
+import shutil
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -76,8 +77,7 @@ class Folders:
         """Make a staged folder the collection of that name; the old one is removed, or kept in `damaged`."""
         final = self._staging / f"{name}.{_SALVAGED if keep_old else _RESTORED}"
         move(staged, final)
-        self._finish(final)
-        empty_directory(self._trash)
+        _delete(self._finish(final))
 
     def rename(self, source: str, name: str) -> None:
         """Make one collection's folder that of another name, whose own is removed."""
@@ -85,11 +85,11 @@ class Folders:
 
     def remove(self, name: str) -> None:
         """Remove a collection's folder. Raises `OSError` with the folder in its place."""
-        move(self._collections / name, self._trash / uuid.uuid4().hex)
-        empty_directory(self._trash)
+        _delete(self._to_trash(name))
 
-    def _finish(self, staged: Path) -> None:
-        name = staged.stem
+    def _finish(self, staged: Path) -> Path | None:
+        """Put a complete folder in its place; return where the old one is, if nobody wants that."""
+        name, unwanted = staged.stem, None
         if (self._collections / name).exists():
             if staged.suffix == f".{_SALVAGED}":
                 make_directory(self._damaged)
@@ -97,5 +97,17 @@ class Folders:
                 move(self._collections / name, kept)
                 _logger.warning("the damaged files of collection %s are kept in %s", name, kept)
             else:
-                move(self._collections / name, self._trash / uuid.uuid4().hex)
+                unwanted = self._to_trash(name)
         move(staged, self._collections / name)
+        return unwanted
+
+    def _to_trash(self, name: str) -> Path:
+        unwanted = self._trash / uuid.uuid4().hex
+        move(self._collections / name, unwanted)
+        return unwanted
+
+
+def _delete(unwanted: Path | None) -> None:
+    """Delete a folder in the trash; what the disk refuses to delete is there for the next opening."""
+    if unwanted is not None:
+        shutil.rmtree(unwanted, ignore_errors=True)

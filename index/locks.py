@@ -1,4 +1,4 @@
-"""Who may enter: calls as long as a collection is open, and one process per data directory."""
+"""Who may enter: calls while a collection is open, one change of a name, one process per directory."""
 
 from __future__ import annotations
 
@@ -49,6 +49,45 @@ class CallsUnderWay:
             first, self._closed = not self._closed, True
             self._changed.wait_for(lambda: not self._count)
         return first
+
+
+class NameLocks:
+    """A lock for each name, for as long as somebody holds it, and one over all of them.
+
+    Whoever holds names takes no more; several are taken together.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._held: set[str] = set()
+        self._all_wanted = False
+
+    @contextmanager
+    def holding(self, *names: str) -> Iterator[None]:
+        """Hold names, after those who hold one of them; other names' holders are not waited for."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._all_wanted and self._held.isdisjoint(names))
+            self._held.update(names)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held.difference_update(names)
+                self._changed.notify_all()
+
+    @contextmanager
+    def holding_all(self) -> Iterator[None]:
+        """Hold every name there may be, after those who hold any."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._all_wanted)
+            self._all_wanted = True  # from here on nobody new is let in
+            self._changed.wait_for(lambda: not self._held)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._all_wanted = False
+                self._changed.notify_all()
 
 
 class DirectoryLock:

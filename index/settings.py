@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,6 +12,11 @@ IndexKind = Literal["auto", "flat", "hnsw", "ivf"]
 # documents and one core, an approximate search 0.6 ms whatever the size. From 5,000 documents on the scan is
 # the slower one, by 1.5 ms at this size; until then that is not worth giving up exact results.
 FLAT_THRESHOLD = 20_000
+
+LEAST_TRAINABLE = 1000  # documents; fewer are searched flat whatever the setting
+
+# Building a graph over more takes too long on a few cores, where cells take minutes for a million.
+HNSW_AT_MOST = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +40,13 @@ class IndexSettings:
             raise ValueError(f"recall_floor must be above 0 and at most 1, not {self.recall_floor}")
         if self.flat_threshold < 1:
             raise ValueError(f"flat_threshold must be at least 1, not {self.flat_threshold}")
+
+    def kinds(self, count: int) -> Sequence[IndexKind]:
+        """The approximate kinds to try for so many documents, the preferred first; none: search flat."""
+        if self.kind == "flat" or count < LEAST_TRAINABLE:
+            return ()
+        if self.kind != "auto":
+            return (self.kind,)
+        if count < self.flat_threshold:
+            return ()
+        return ("ivf", "hnsw") if count <= HNSW_AT_MOST else ("ivf",)

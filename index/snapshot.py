@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index.ann import IVF, AnnSegment, Effort
+from index.exact_file import EXACT_FILE, ExactFile
 from index.files import move
 from index.flat import FlatVectors
 from index.gpu import gpu_copy
@@ -144,7 +145,8 @@ def read_header(path: Path) -> SnapshotHeader:
 def read_snapshot(path: Path, header: SnapshotHeader, gpu: bool = False) -> Snapshot:
     """Read the snapshot that `read_header` has checked, its inverted file onto a GPU too if there is one.
 
-    Raises `UnusableSnapshot`.
+    Exact vectors of a segment come from the file beside the snapshot, as far as it has them. Raises
+    `UnusableSnapshot`.
     """
     try:
         with open(path, "rb") as file:
@@ -153,7 +155,8 @@ def read_snapshot(path: Path, header: SnapshotHeader, gpu: bool = False) -> Snap
             rows = np.fromfile(file, dtype="<i8", count=header.count).astype(np.int64, copy=False)
             tail = FlatVectors(header.dimensions)
             if header.kind != FLAT:
-                segment = _read_segment(file, header, rows, gpu)
+                exact = ExactFile.open(path.with_name(EXACT_FILE), header.dimensions, rows)
+                segment = replace(_read_segment(file, header, rows, gpu), exact=exact)
                 return Snapshot(header, Layout(segment, tail, np.zeros(0, np.int64)))
             tail.reserve(header.count)
             for chunk in tail.chunks(header.count):

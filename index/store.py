@@ -2,18 +2,18 @@
 
     data_dir/lock                    held while a process has the directory open
     data_dir/collections/<name>/     documents.sqlite3 (the truth), changes.journal (a check on it),
-                                     view.snapshot (a cache of it)
+                                     view.snapshot and segment.vectors (caches of it)
     data_dir/staging/, trash/, damaged/: see `index.folders`
 
 A collection whose files turn out to be damaged, at opening or in any call, is salvaged: what is sound goes
 into a new log, what is not is named, and the call is made again. One that cannot be salvaged is listed as
-unusable and refuses its calls; the others are open.
+unusable and refuses its calls; the others are open. What makes, removes or exchanges a collection holds its
+name, however long that takes, and no other: calls on the other collections, and the list of all, go on.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +23,7 @@ from index.backup import read_label, restore_backup
 from index.collection import LOG_FILE, Collection
 from index.files import make_directory
 from index.folders import Folders
-from index.locks import DirectoryLock
+from index.locks import DirectoryLock, NameLocks
 from index.log import DocumentLog
 from index.recovery import open_collection, salvage_collection
 from index.settings import IndexSettings
@@ -67,7 +67,7 @@ class FaissStore:
         """
         self._snapshot_every = snapshot_every
         self._index = index or IndexSettings()
-        self._changing = threading.Lock()  # held while the set of collections changes
+        self._names = NameLocks()  # whoever changes the entries of a name below holds it
         self._open: dict[str, Collection] = {}
         self._unusable: dict[str, StorageError] = {}
         with _storage_errors():
@@ -87,7 +87,7 @@ class FaissStore:
         check_name(name)
         check_dimensions(dimensions)
         check_text(model, "model")
-        with self._changing:
+        with self._names.holding(name):
             self._check_usable(name)
             if name not in self._open:
                 with _storage_errors():
@@ -104,11 +104,13 @@ class FaissStore:
         return info
 
     def list(self) -> Sequence[CollectionInfo]:
-        """Every collection, by name; those that cannot be served have the index kind "unusable"."""
-        with self._changing:
-            infos = [collection.info for collection in self._open.values()]
-            infos += [CollectionInfo(name, 0, 0, UNUSABLE, "") for name in self._unusable]
-            return sorted(infos, key=lambda info: info.name)
+        """Every collection, by name; those that cannot be served have the index kind "unusable".
+
+        One that is being salvaged or exchanged is listed as it was before.
+        """
+        unusable = {name: CollectionInfo(name, 0, 0, UNUSABLE, "") for name in self._unusable.copy()}
+        served = {name: collection.last_info for name, collection in self._open.copy().items()}
+        return sorted((unusable | served).values(), key=lambda info: info.name)
 
     def get(self, name: str) -> CollectionInfo:
         """One collection. Raises `UnknownCollection`."""
@@ -122,23 +124,21 @@ class FaissStore:
     def drop(self, name: str) -> None:
         """Remove a collection and its documents from disk. Raises `UnknownCollection`."""
         check_name(name)
-        with self._changing:
+        with self._names.holding(name):
             if name not in self._unusable:
                 self._collection(name).close(snapshot=False)
             try:
                 with _storage_errors():
                     self._folders.remove(name)
             finally:
-                # A rename that was refused leaves the collection as it was.
-                self._open.pop(name, None)
-                if self._folders.folder(name).exists():
-                    self._open_or_report(name)
-                else:
-                    self._unusable.pop(name, None)
+                self._reopen(name)  # a rename that was refused leaves the collection as it was
 
-    def upsert(self, name: str, documents: Sequence[NewDocument]) -> None:
+    def upsert(self, name: str, documents: Sequence[NewDocument], model: str | None = None) -> None:
         """Write documents; when it returns they are on disk and searchable. See `VectorStore`."""
-        self._on(name, lambda collection: collection.upsert(documents))
+        self._on(name, lambda collection: collection.upsert(documents, model))
+
+    def hold_writes(self, name: str, seconds: float) -> None:
+        """No other process can write. See `VectorStore`."""
 
     def delete_document(self, name: str, document_id: str) -> None:
         """Remove a document. Raises `UnknownDocument`."""
@@ -179,15 +179,14 @@ class FaissStore:
     def replace(self, name: str, replacement: str) -> None:
         """Give the collection `replacement` the name of another, which is dropped. See `VectorStore`."""
         check_name(replacement)
-        with self._changing:
+        with self._names.holding(name, replacement):
             self._collection(name)
             self._collection(replacement).close()
             del self._open[replacement]
             try:
                 self._swap(name, lambda: self._folders.rename(replacement, name))
             finally:
-                if self._folders.folder(replacement).exists():  # the disk refused
-                    self._open_or_report(replacement)
+                self._reopen(replacement)  # if the disk refused
 
     def backup(self, name: str, target: Path) -> None:
         """Write a collection, as it is when this begins, to a file that `restore` reads.
@@ -212,7 +211,7 @@ class FaissStore:
         with _storage_errors():
             staged = self._folders.stage()
         restore_backup(backup, staged / LOG_FILE)
-        with self._changing:
+        with self._names.holding(name):
             self._check_free(name, replace)
             self._swap(name, lambda: self._folders.replace(staged, name))
         return self.get(name)
@@ -238,7 +237,7 @@ class FaissStore:
 
     def close(self) -> None:
         """Write snapshots and release the data directory. Closing twice is harmless."""
-        with self._changing:
+        with self._names.holding_all():
             try:
                 for collection in self._open.values():
                     collection.close()
@@ -261,14 +260,14 @@ class FaissStore:
         except DamagedLog as damage:
             self._mend(name, collection, damage)
         except UnknownCollection:
-            with self._changing:  # waits for whoever is replacing it
+            with self._names.holding(name):  # waits for whoever is replacing it
                 if self._collection(name) is collection:
                     raise
         return call(self._collection(name))
 
     def _mend(self, name: str, collection: Collection, damage: DamagedLog) -> None:
         """Salvage an open collection, unless another call has done so since."""
-        with self._changing:
+        with self._names.holding(name):
             if self._open.get(name) is collection:
                 self._swap(name, lambda: salvage_collection(self._folders, name, damage))
 
@@ -281,19 +280,29 @@ class FaissStore:
             with _storage_errors():
                 exchange()
         finally:
+            self._reopen(name)
+        self._check_usable(name)
+
+    def _reopen(self, name: str) -> None:
+        """Open what is in a collection's folder by now; calls find the closed one, and wait, until then."""
+        if self._folders.folder(name).exists():
+            self._open_or_report(name)
+        else:
             self._open.pop(name, None)
             self._unusable.pop(name, None)
-            self._open_or_report(name)
-        self._check_usable(name)
 
     def _open_or_report(self, name: str) -> None:
         try:
-            self._open[name] = self._opened(name)
+            opened = self._opened(name)
         except (StorageError, OSError) as error:
             _logger.error("collection %s cannot be served: %s", name, error)
             self._unusable[name] = (
                 error if isinstance(error, StorageError) else StorageError(error.strerror or str(error))
             )
+            self._open.pop(name, None)
+        else:
+            self._open[name] = opened
+            self._unusable.pop(name, None)
 
     def _opened(self, name: str) -> Collection:
         return open_collection(self._folders, name, self._collection_in)

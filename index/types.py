@@ -113,6 +113,14 @@ class CollectionExists(StoreError):
     """A collection of that name exists with other settings."""
 
 
+class OtherModel(StoreError):
+    """Vectors of one model were to be written to a collection of another."""
+
+
+class CollectionHeld(StoreError):
+    """The collection is being rebuilt, maybe by another process; what is refused counts as not written."""
+
+
 class UnknownDocument(StoreError):
     """No document has that id."""
 
@@ -193,8 +201,19 @@ class VectorStore(Protocol):
     def drop(self, name: str) -> None:
         """Remove a collection and its documents from disk. Raises `UnknownCollection`."""
 
-    def upsert(self, name: str, documents: Sequence[NewDocument]) -> None:
-        """Write documents; when it returns they are on disk and searchable. All or nothing."""
+    def upsert(self, name: str, documents: Sequence[NewDocument], model: str | None = None) -> None:
+        """Write documents; when it returns they are on disk and searchable. All or nothing.
+
+        `model` says what made the vectors, where the caller is not sure that the collection is still of
+        the model that it was. Raises `OtherModel`, and `CollectionHeld` (see `hold_writes`).
+        """
+
+    def hold_writes(self, name: str, seconds: float) -> None:
+        """Have every other process refuse writes to a collection for so long from now; 0 allows them again.
+
+        A write that is acknowledged has come before the hold, or after it. For a store that one process
+        has for itself there is nothing to do: it orders its own writes.
+        """
 
     def delete_document(self, name: str, document_id: str) -> None:
         """Remove a document; when it returns, disk and search no longer have it. Raises `UnknownDocument`."""

@@ -10,15 +10,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import faiss
 import numpy as np
 
-from index.ann import HNSW, IVF, AnnSegment
+from index.ann import AnnSegment
 from index.ann_training import SegmentTraining, Stopped
+from index.exact_file import EXACT_FILE, ExactFile
 from index.flat import FlatVectors
 from index.log import DocumentLog
 from index.settings import IndexSettings
@@ -29,12 +31,12 @@ from index.view import FLAT, Rows, View
 _MIN_DEAD = 1024  # compacting a smaller layout is not worth the copy
 _MIN_TAIL = 4096
 _TAIL_SHARE = 16  # exact vectors behind a segment are absorbed from a sixteenth of it
+_QUIET_TAIL = 512  # and from this many on where nothing is written: every search scans them
 _OUTGROWN = 4  # a segment is trained anew when the collection has so many times what it was trained for
-_LEAST_TRAINABLE = 1000  # documents; fewer are searched flat whatever the setting
-_HNSW_AT_MOST = 200_000  # documents; beyond that building a graph takes too long to be the first choice
 _MEASURED_GROWTH = 1.25  # times the documents, from which recall is measured again
 _LEAST_REST = 1000  # changes, after a failure
 _SEARCHES_BETWEEN_MEASUREMENTS = 10_000
+_SEARCHES_BETWEEN_LOOKS = 64
 _REMEMBERED_QUERIES = 64
 _GATHERED_AT_ONCE = 4096
 _SMALL_SHARE = 64  # of the documents; so few changes are read from the log as fast as from a snapshot
@@ -71,6 +73,7 @@ class Upkeep:
         self._log = log
         self._settings = settings
         self._snapshots = snapshots
+        self._exact_path = snapshots.path.with_name(EXACT_FILE)
         self._current = current
         self._switch = switch
         self._lock = threading.Lock()
@@ -79,6 +82,8 @@ class Upkeep:
         self._training = SegmentTraining(log, settings, self._stopping)
         self._searched: deque[Vectors] = deque(maxlen=_REMEMBERED_QUERIES)
         self._searches = 0
+        self._seen = -1  # the latest change, as searches saw it
+        self._quiet_since = -1  # the same, if nothing was written for some searches
         self._given_up_below = 0  # documents up to which no approximate index was good enough
         self._resting_until = 0  # the change until which nothing is begun, after a failure
         self._measure = False
@@ -88,13 +93,18 @@ class Upkeep:
         self.saved: SnapshotMark | None = None
 
     def searched(self, query: Vectors) -> None:
-        """Remember a query [D], to measure recall on, and see to it now and then."""
+        """Remember a query [D], to measure recall on; now and then, see whether something is due."""
         self._searched.append(query)
         self._searches += 1  # a race between threads loses a count, and does no harm
+        if self._searches % _SEARCHES_BETWEEN_LOOKS:
+            return
+        sequence = self._current().sequence
+        self._quiet_since = sequence if sequence == self._seen else -1
+        self._seen = sequence
         if self._searches >= _SEARCHES_BETWEEN_MEASUREMENTS:
             self._searches = 0
             self._measure = True
-            self.look()
+        self.look()
 
     def look(self) -> None:
         """Begin what is due, unless that is under way."""
@@ -146,8 +156,10 @@ class Upkeep:
             except Exception:
                 # Whatever it was (memory, disk, damage), the collection is served as it is.
                 _logger.exception("upkeep of collection %s failed", self._name)
-                view = self._current()
-                self._resting_until = view.sequence + max(_LEAST_REST, view.count // 8)
+                self._rest(self._current())
+
+    def _rest(self, view: View) -> None:
+        self._resting_until = view.sequence + max(_LEAST_REST, view.count // 8)
 
     def _due(self, view: View) -> Callable[[], None] | None:
         """What should be done next."""
@@ -157,15 +169,22 @@ class Upkeep:
         if self._is_mostly_dead(view):
             return self._make_anew
         if segment is None:
-            if self._kinds(view.count) and view.count >= self._given_up_below:
+            if self._settings.kinds(view.count) and view.count >= self._given_up_below:
                 return self._make_anew
         elif view.count > _OUTGROWN * segment.trained_for:
             return self._make_anew
-        elif view.tail_size > max(_MIN_TAIL, len(segment.rows) // _TAIL_SHARE):
+        elif self._is_worth_absorbing(view, segment):
             return self._absorb
+        elif segment.exact is not None and not segment.exact.covers(len(segment.rows)):
+            return self._complete_exact_file
         elif self._measure:
             return self._measure_recall
         return self._save_unless_stopped if self._snapshot_is_due(view) else None
+
+    def _is_worth_absorbing(self, view: View, segment: AnnSegment) -> bool:
+        if view.sequence == self._quiet_since and view.tail_size > _QUIET_TAIL:
+            return True
+        return view.tail_size > max(_MIN_TAIL, len(segment.rows) // _TAIL_SHARE)
 
     def _is_mostly_dead(self, view: View) -> bool:
         return view.dead >= max(_MIN_DEAD, view.count)
@@ -176,25 +195,15 @@ class Upkeep:
             return True
         return sequence - self._tried[1] >= max(self._snapshots.every, view.count // 2)
 
-    def _kinds(self, count: int) -> Sequence[str]:
-        """The approximate kinds to try for so many documents, the preferred first."""
-        wanted = self._settings.kind
-        if wanted == FLAT or count < _LEAST_TRAINABLE:
-            return ()
-        if wanted != "auto":
-            return (wanted,)
-        if count < self._settings.flat_threshold:
-            return ()
-        return (IVF, HNSW) if count <= _HNSW_AT_MOST else (IVF,)
-
     def _make_anew(self) -> None:
         """Make a new layout of what is live: a segment, if one should be and is good enough, or flat."""
         view = self._current()
-        for kind in self._kinds(view.count):
+        for kind in self._settings.kinds(view.count):
             segment = self._training.segment(kind, view, list(self._searched))
             if segment is not None:
                 self._measured_rows = len(segment.rows)
-                self._use(segment)
+                exact = ExactFile.create(self._exact_path, self._log.settings.dimensions)
+                self._use(replace(segment, exact=exact))
                 return
             _logger.warning(
                 "collection %s: %s does not reach a recall of %s",
@@ -208,6 +217,20 @@ class Upkeep:
         absorbed = self._training.absorbed(self._current())
         self._use(absorbed)
         self._measure |= len(absorbed.rows) >= _MEASURED_GROWTH * self._measured_rows
+
+    def _complete_exact_file(self) -> None:
+        """Write the exact vectors that the segment's file lacks, or all if some are damaged."""
+        view = self._current()
+        segment = view.layout.segment
+        if segment is None or segment.exact is None:
+            return
+        held = 0 if segment.exact.is_damaged else segment.exact.count
+        after = int(segment.rows[held - 1]) if held else 0
+        try:
+            segment.exact.fill(segment.rows, self._training.walk(segment.sequence, after))
+        except OSError as error:
+            _logger.warning("collection %s: exact vectors stay in the log alone: %s", self._name, error)
+            self._rest(view)
 
     def _measure_recall(self) -> None:
         self._measure = False
@@ -235,12 +258,14 @@ class Upkeep:
 
     def _use_flat(self, view: View) -> None:
         """Search exactly, over the live vectors of a view; look for something better when it has doubled."""
-        if self._kinds(view.count):
+        if self._settings.kinds(view.count):
             self._given_up_below = 2 * view.count
         if view.layout.segment is None and not self._is_mostly_dead(view):
             return
         tail, rows = self._live_vectors(view)
         self._switch(lambda newest: newest.rebased(None, tail, rows, view.sequence))
+        with suppress(OSError):  # who still reads it goes on, and the next segment has a new one
+            self._exact_path.unlink(missing_ok=True)
 
     def _live_vectors(self, view: View) -> tuple[FlatVectors, Rows]:
         tail = FlatVectors(self._log.settings.dimensions)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from index.types import InvalidInput, NewDocument, Vectors
+from index.types import InvalidInput, NewDocument, OtherModel, Vectors
 
 MAX_K = 1000
 MAX_DIMENSIONS = 65_536
@@ -55,6 +55,14 @@ def check_k(k: int) -> int:
     if not _is_int(k) or not 1 <= k <= MAX_K:
         raise InvalidInput("k", f"k must be a whole number from 1 to {MAX_K}.")
     return k
+
+
+def check_model(name: str, made_by: str, model: str | None) -> None:
+    """Refuse vectors of a model, if it is given, for a collection that another one made."""
+    if model not in (None, made_by):
+        raise OtherModel(
+            f"The collection {name!r} is of the model {made_by!r}, and the vectors of {model!r}."
+        )
 
 
 def check_documents(documents: Sequence[NewDocument], dimensions: int) -> tuple[Vectors, Sequence[str]]:

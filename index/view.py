@@ -26,7 +26,7 @@ from index.types import Vectors
 
 FLAT = "flat"
 
-_READ_EXACTLY = 256  # so few documents of the segment are read from the log at once, whatever their codes say
+_SCORED_EXACTLY = 256  # so few documents of the segment are scored at once, whatever their codes say
 
 Rows = npt.NDArray[np.int64]
 
@@ -148,16 +148,20 @@ class View:
         bits = self.live if passing is None else pack(passing)
         count = self.count if passing is None else int(np.count_nonzero(passing))
         chosen = None if count == self.size else bits
-        start = self.layout.start
+        segment, start = self.layout.segment, self.layout.start
         in_segment = start if chosen is None else ones(chosen, start)
-        behind = None if chosen is None else part(chosen, start, self.size)
-        found, scores = self.layout.tail.nearest(query, k, self.tail_size, behind, count - in_segment)
-        rows = self.layout.rows(self.size)[found + start]
-        if in_segment:
-            candidates = self._candidates(query, k, chosen, in_segment)
-            exact = exact_scores(log.vectors(candidates.tolist()), query)
-            rows, scores = np.concatenate([rows, candidates]), np.concatenate([scores, exact])
-        return _best(rows, scores, k)
+        parts = []
+        if segment is not None and in_segment:
+            candidates = _candidates(segment, query, k, chosen, in_segment)
+            parts.append((candidates, exact_scores(segment.vectors(candidates, log), query)))
+        if count > in_segment:
+            behind = None if chosen is None else part(chosen, start, self.size)
+            found, scores = self.layout.tail.nearest(query, k, self.tail_size, behind, count - in_segment)
+            parts.append((found + start, scores))
+        if not parts:
+            return Neighbours((), ())
+        rows = self.layout.rows(self.size)[np.concatenate([positions for positions, _ in parts])]
+        return _best(rows, np.concatenate([scores for _, scores in parts]), k)
 
     def rebased(self, segment: AnnSegment | None, tail: FlatVectors, tail_rows: Rows, until: int) -> View:
         """This view over another layout, which holds what was live after change number `until`.
@@ -179,15 +183,13 @@ class View:
         layout = Layout(segment, self.layout.tail, self.layout.rows(self.size)[self.layout.start :])
         return replace(self, layout=layout)
 
-    def _candidates(self, query: Vectors, k: int, bits: Bits | None, passing: int) -> Rows:
-        """Rows of the segment that are worth their exact score, ascending."""
-        segment = self.layout.segment
-        assert segment is not None  # noqa: S101 - the caller counted documents in it
-        if bits is not None and passing <= _READ_EXACTLY:
-            return segment.rows[unpack(bits, len(segment.rows))]
-        within = None if bits is None else bits[: (len(segment.rows) + 7) // 8]
-        found = segment.candidates(query, k, within, passing)
-        return np.sort(segment.rows[found])
+
+def _candidates(segment: AnnSegment, query: Vectors, k: int, bits: Bits | None, passing: int) -> Positions:
+    """Positions in the segment that are worth their exact score, ascending."""
+    if bits is not None and passing <= _SCORED_EXACTLY:
+        return np.flatnonzero(unpack(bits, len(segment.rows)))
+    within = None if bits is None else bits[: (len(segment.rows) + 7) // 8]
+    return np.sort(segment.candidates(query, k, within, passing))
 
 
 def _best(rows: Rows, scores: Scores, k: int) -> Neighbours:

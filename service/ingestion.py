@@ -81,8 +81,8 @@ class IngestionService:
         ]
         with self._rebuilds.writing(collection):
             await self._space(collection, made_by)  # it may have been rebuilt or restored meanwhile
-            await anyio.to_thread.run_sync(
-                self._store.upsert, collection, written, limiter=self._store_threads
+            await anyio.to_thread.run_sync(  # and yet by another process, so the store looks as it writes
+                self._store.upsert, collection, written, space.model, limiter=self._store_threads
             )
         return ids
 

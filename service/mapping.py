@@ -6,8 +6,10 @@ import math
 
 from index.types import (
     CollectionExists,
+    CollectionHeld,
     DamagedLog,
     InvalidInput,
+    OtherModel,
     StorageError,
     StoreError,
     StoreUnreachable,
@@ -76,8 +78,10 @@ def store_problem(error: StoreError) -> Problem:
         return Problem(problems.UNKNOWN_COLLECTION, f"{_sentence(error)} {mend}")
     if isinstance(error, UnknownDocument):
         return Problem(problems.UNKNOWN_DOCUMENT, _sentence(error))
-    if isinstance(error, CollectionExists):
+    if isinstance(error, CollectionExists | OtherModel):
         return Problem(problems.OTHER_MODEL, _sentence(error))
+    if isinstance(error, CollectionHeld):
+        return Problem(problems.REBUILDING, _sentence(error), headers=retry_after(30))
     if isinstance(error, InvalidInput):
         message = str(error).removeprefix(f"{error.field} ")  # the problem names the field by itself
         return field_problem(problems.INVALID_INPUT, error.field, message)

@@ -9,14 +9,17 @@ job that was cut short, by a restart or by hand, goes on where it stopped.
 from __future__ import annotations
 
 import itertools
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
-from index.types import NewDocument, UnknownCollection, VectorStore
+from index.types import NewDocument, StoreError, UnknownCollection, VectorStore
 from model.errors import InputError
 from model.types import Embedder, Item, Vector
 from service.bulk_embedding import embed_documents
@@ -26,6 +29,7 @@ from service.vector_space import vector_space
 
 STAGED_MARK = "--rebuild-"
 KEPT_FAILURES = 100
+HOLD_SECONDS = 600  # that other replicas refuse writes, unless told again; longer than any batch takes
 _AHEAD = 2  # batches at the engine: one is embedded while another is read or written
 
 _Vectors = list[Vector | InputError]
@@ -61,9 +65,9 @@ def staged_name(name: str) -> str:
     return f"{name[:40]}{STAGED_MARK}{digest}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RebuildJob:
-    """One rebuild; `run` does it on the caller's thread.
+    """One rebuild; `run` does it on the caller's thread, and has other replicas refuse writes meanwhile.
 
     `batch` documents are embedded at a time. With `drop_failed`, documents that the checkpoint cannot
     embed are left out; without, they keep the old collection from being replaced.
@@ -75,6 +79,7 @@ class RebuildJob:
     drop_failed: bool
     batch: int
     stopping: threading.Event
+    _held: float = field(default=-math.inf, init=False)  # when the others were told last
 
     def run(self, progress: RebuildProgress) -> None:
         """Rebuild the collection.
@@ -82,6 +87,15 @@ class RebuildJob:
         Raises `Stopped`, `NotAllEmbedded` and what the engine and the store raise; the old collection is
         then as it was.
         """
+        try:
+            self._replace(progress)
+        except BaseException:
+            with suppress(StoreError):  # if it cannot be told, the hold ends by itself
+                self.store.hold_writes(self.name, 0)
+            raise
+
+    def _replace(self, progress: RebuildProgress) -> None:
+        self._go_on()
         staged = self._stage()
         with ThreadPoolExecutor(_AHEAD, thread_name_prefix=f"rebuild-{self.name}") as pool:
             waiting: deque[tuple[Sequence[NewDocument], Future[_Vectors]]] = deque()
@@ -98,7 +112,7 @@ class RebuildJob:
                 "was left as it is. Delete or shorten them, or rebuild with drop_failed to lose them."
             )
         self._remove_what_is_gone(staged)
-        self._check_stopping()
+        self._go_on()
         self.store.replace(self.name, staged)
 
     def _stage(self) -> str:
@@ -119,7 +133,7 @@ class RebuildJob:
         for documents in self.store.export(self.name):
             remaining = iter(documents)
             while batch := list(itertools.islice(remaining, self.batch)):
-                self._check_stopping()
+                self._go_on()
                 yield batch
 
     def _new(
@@ -154,14 +168,18 @@ class RebuildJob:
     def _remove_what_is_gone(self, staged: str) -> None:
         """Delete from the staged collection what was deleted from the old one between two jobs."""
         for documents in self.store.export(staged):
-            self._check_stopping()
+            self._go_on()
             ids = [document.id for document in documents]
             for document_id in set(ids) - self.store.existing_ids(self.name, ids):
                 self.store.delete_document(staged, document_id)
 
-    def _check_stopping(self) -> None:
+    def _go_on(self) -> None:
+        """Raise `Stopped` if the job was told to stop, and see to it that writes are still held."""
         if self.stopping.is_set():
             raise Stopped
+        if time.monotonic() - self._held > HOLD_SECONDS / 10:
+            self.store.hold_writes(self.name, HOLD_SECONDS)
+            self._held = time.monotonic()
 
 
 def _item(document: NewDocument) -> Item:

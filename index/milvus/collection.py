@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -14,7 +15,16 @@ from index.milvus.neighbours import FIELDS, Neighbours, Scored
 from index.milvus.parts import Parts, PartsMissing
 from index.milvus.rows import StoredRow, key_of, new_row, stored_row
 from index.milvus.schema import CollectionSettings, parts_name
-from index.types import Document, Hit, Image, NewDocument, StorageError, UnknownDocument, Vectors
+from index.types import (
+    CollectionHeld,
+    Document,
+    Hit,
+    Image,
+    NewDocument,
+    StorageError,
+    UnknownDocument,
+    Vectors,
+)
 from index.validation import check_documents, check_k, unit_vector
 
 _ATTEMPTS = 5  # at reading a document that is replaced meanwhile
@@ -25,13 +35,30 @@ Result = TypeVar("Result")
 class MilvusCollection:
     """A collection as it was found in Milvus; it is looked up anew for each call of the store."""
 
-    def __init__(self, connection: MilvusConnection, settings: CollectionSettings, consistency: str) -> None:
-        """Use the rows that the settings name, and their parts; `consistency` is that of searches."""
+    def __init__(
+        self,
+        connection: MilvusConnection,
+        settings: CollectionSettings,
+        consistency: str,
+        held_until: float = 0.0,
+    ) -> None:
+        """Use the rows that the settings name, and their parts; `consistency` is that of searches.
+
+        Writes are held until `held_until`, in seconds since 1970.
+        """
         self.data_name = settings.data_name
         self.settings = settings
         self._connection = connection
         self._consistency = consistency
+        self._held_until = held_until
         self._parts = Parts(connection, parts_name(settings.data_name))
+
+    def check_not_held(self, name: str) -> None:
+        """Raise `CollectionHeld` while somebody rebuilds the collection, which has this name."""
+        if time.time() < self._held_until:
+            raise CollectionHeld(
+                f"The collection {name!r} is being rebuilt and takes no writes; try again later."
+            )
 
     def count(self) -> int:
         """How many documents there are, as consistently as searches are."""

@@ -28,6 +28,7 @@ DATA_PREFIX = "solomon_data_"
 _PARTS_PREFIX = "solomon_parts_"
 _ALIAS_PREFIX = "solomon_name_"
 _SETTINGS = "solomon.settings"
+HELD_UNTIL = "solomon.held_until"  # a property: when writes are taken again, in seconds since 1970
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,3 +183,8 @@ def read_settings(described: Mapping[str, Any]) -> CollectionSettings:
         raise StorageError(
             f"The collection {described['collection_name']} in Milvus was not made by Solomon."
         ) from error
+
+
+def read_held_until(described: Mapping[str, Any]) -> float:
+    """Until when an answer of `describe_collection` says that writes are held; 0 if it does not."""
+    return float(described.get("properties", {}).get(HELD_UNTIL) or 0)

@@ -13,6 +13,7 @@ What it guarantees beyond `VectorStore`, and what it cannot:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal, TypeVar
@@ -21,6 +22,7 @@ from index.milvus.collection import MilvusCollection
 from index.milvus.connection import CALL_SECONDS, LOAD_SECONDS, MilvusConnection
 from index.milvus.schema import (
     DATA_PREFIX,
+    HELD_UNTIL,
     CollectionSettings,
     MilvusDefinition,
     alias_of,
@@ -30,10 +32,12 @@ from index.milvus.schema import (
     new_data_name,
     parts_collection,
     parts_name,
+    read_held_until,
     read_settings,
 )
 from index.types import (
     CollectionExists,
+    CollectionHeld,
     CollectionInfo,
     CollectionSpace,
     Document,
@@ -45,7 +49,7 @@ from index.types import (
     UnknownCollection,
     Vectors,
 )
-from index.validation import check_dimensions, check_name, check_text
+from index.validation import check_dimensions, check_model, check_name, check_text
 
 Consistency = Literal["Strong", "Session", "Bounded", "Eventually"]
 IndexKindName = Literal["auto", "flat", "hnsw", "ivf_sq8", "diskann"]
@@ -147,13 +151,28 @@ class MilvusStore:
             self._connection.call("drop_alias", alias_of(staged))
             self._remove(old.data_name)
 
-    def upsert(self, name: str, documents: Sequence[NewDocument]) -> None:
+    def upsert(self, name: str, documents: Sequence[NewDocument], model: str | None = None) -> None:
         """Write documents; when it returns they are in Milvus's log and searchable. See the module."""
-        self._on(name, lambda collection: collection.upsert(documents))
+
+        def write(collection: MilvusCollection) -> None:
+            check_model(name, collection.settings.model, model)
+            collection.upsert(documents)
+
+        self._write(name, write)
+
+    def hold_writes(self, name: str, seconds: float) -> None:
+        """Have all replicas refuse writes to a collection for so long. See `VectorStore`.
+
+        Their clocks should agree to a second or so.
+        """
+        held_until = {HELD_UNTIL: str(time.time() + seconds if seconds else 0)}
+        data_name = self._collection(name).data_name
+        with self._connection.writing():
+            self._connection.call("alter_collection_properties", data_name, properties=held_until)
 
     def delete_document(self, name: str, document_id: str) -> None:
         """Remove a document. Raises `UnknownDocument`."""
-        self._on(name, lambda collection: collection.delete(document_id))
+        self._write(name, lambda collection: collection.delete(document_id))
 
     def get_document(self, name: str, document_id: str) -> Document:
         """One document. Raises `UnknownDocument`."""
@@ -195,6 +214,23 @@ class MilvusStore:
         except UnknownCollection:
             return operation(self._collection(name))
 
+    def _write(self, name: str, operation: Callable[[MilvusCollection], None]) -> None:
+        """Write to a collection that nobody holds, before or after.
+
+        Looking again afterwards is what makes a hold certain: a write that a rebuild may have missed is not
+        acknowledged, however long it took.
+        """
+
+        def write(collection: MilvusCollection) -> None:
+            collection.check_not_held(name)
+            operation(collection)
+            after = self._collection(name)
+            after.check_not_held(name)
+            if after.data_name != collection.data_name:
+                raise CollectionHeld(f"The collection {name!r} was replaced meanwhile; send this again.")
+
+        self._on(name, write)
+
     def _collection(self, name: str) -> MilvusCollection:
         alias = alias_of(check_name(name))
         if self._closed:
@@ -203,7 +239,8 @@ class MilvusStore:
             described = self._connection.call("describe_collection", alias)
         except UnknownCollection:
             raise _unknown(name) from None
-        return MilvusCollection(self._connection, read_settings(described), self._consistency)
+        settings, held_until = read_settings(described), read_held_until(described)
+        return MilvusCollection(self._connection, settings, self._consistency, held_until)
 
     def _make(self, name: str, settings: CollectionSettings) -> None:
         """Make the pair of Milvus collections, then the alias, unless another replica was faster."""

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from index.locks import CallsUnderWay
+from index import store as store_module
+from index.locks import CallsUnderWay, NameLocks
 from index.store import FaissStore
-from index.types import UnknownCollection, UnknownDocument, VectorStore
+from index.types import DamagedLog, UnknownCollection, UnknownDocument, VectorStore
 from tests.index.documents import document, vector_of
 
 
@@ -192,3 +193,67 @@ def test_a_drop_does_not_wait_for_what_reads_everything(
         with pytest.raises(UnknownCollection):
             reading.result(30)
     assert list(tmp_path.glob("file*")) == []
+
+
+def test_a_salvage_holds_up_its_own_collection_alone(
+    store: FaissStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    salvage, begun, go_on = store_module.salvage_collection, threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> None:
+        begun.set()
+        assert go_on.wait(60)
+        salvage(*arguments)
+
+    monkeypatch.setattr(store_module, "salvage_collection", slow)
+    store.upsert("things", [document("a"), document("b")])
+    collection = store._collection("things")
+    with ThreadPoolExecutor(3) as pool:
+        mending = pool.submit(store._mend, "things", collection, DamagedLog("said the test."))
+        assert begun.wait(60)
+        waiting = [
+            pool.submit(store.search, "things", vector_of("a"), 1),
+            pool.submit(store.upsert, "things", [document("c")]),
+        ]
+        store.create("others", 8, "m")
+        store.upsert("others", [document("d")])
+        assert [hit.document.id for hit in store.search("others", vector_of("d"), 1)] == ["d"]
+        assert [(info.name, info.count) for info in store.list()] == [("others", 1), ("things", 2)]
+        store.drop("others")
+        assert not mending.done()
+        assert not any(call.done() for call in waiting)
+        go_on.set()
+        mending.result()
+        [hit] = waiting[0].result()
+        waiting[1].result()
+    assert hit.document.id == "a"
+    assert store.get("things").count == 3
+    assert store._collection("things") is not collection
+
+
+def test_names_are_held_one_by_one_and_all_at_once() -> None:
+    names, inside, leave = NameLocks(), threading.Barrier(3), threading.Event()
+    held: list[str] = []
+
+    def hold(*wanted: str) -> None:
+        with names.holding(*wanted):
+            inside.wait(timeout=60)  # passes only if two holders and the test are here at once
+            assert leave.wait(60)
+            held.extend(wanted)
+
+    with ThreadPoolExecutor(4) as pool:
+        first = [pool.submit(hold, "a", "b"), pool.submit(hold, "c")]
+        inside.wait(timeout=60)
+
+        def hold_all() -> list[str]:
+            with names.holding_all():
+                return list(held)
+
+        everything = pool.submit(hold_all)
+        assert not everything.done()
+        leave.set()
+        assert sorted(everything.result()) == ["a", "b", "c"]
+        for holder in first:
+            holder.result()
+    with names.holding("a"), names.holding("b"):
+        pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +15,17 @@ import grpc
 import pytest
 from pymilvus.exceptions import MilvusException
 
+from index.milvus.collection import MilvusCollection
 from index.milvus.parts import PART_BYTES
 from index.milvus.store import MilvusStore
 from index.types import (
     CollectionExists,
+    CollectionHeld,
     DataDirectoryLocked,
     Image,
     InvalidInput,
     NewDocument,
+    OtherModel,
     StorageError,
     StoreUnreachable,
     UnknownCollection,
@@ -61,6 +64,57 @@ def test_stores_on_one_database_share_it_at_once(milvus_store: MilvusStore, milv
     milvus_store.upsert("things", [NewDocument("c", vector_of("c", 3))])
     assert other.existing_ids("things", ["a", "c"]) == {"c"}
     other.close()
+
+
+def test_writes_of_every_store_are_held_while_one_rebuilds(
+    milvus_store: MilvusStore, milvus_uri: str
+) -> None:
+    other = MilvusStore(milvus_uri)
+    milvus_store.upsert("things", [document("a")])
+    milvus_store.hold_writes("things", 600)
+    for store in (milvus_store, other):
+        with pytest.raises(CollectionHeld, match="being rebuilt"):
+            store.upsert("things", [document("b")])
+        with pytest.raises(CollectionHeld):
+            store.delete_document("things", "a")
+        assert store.existing_ids("things", ["a", "b"]) == {"a"}
+        assert [hit.document.id for hit in store.search("things", vector_of("a"), 3)] == ["a"]
+    milvus_store.hold_writes("things", 0)
+    other.upsert("things", [document("b")])
+    milvus_store.hold_writes("things", 0.001)  # whoever held it has died
+    time.sleep(0.01)
+    other.delete_document("things", "a")
+    assert milvus_store.existing_ids("things", ["a", "b"]) == {"b"}
+    assert other.get("things").model == "a-model"
+    other.close()
+
+
+def _hold(store: MilvusStore) -> None:
+    store.hold_writes("things", 600)
+
+
+def _replace(store: MilvusStore) -> None:
+    store.create("staged", 8, "another-model")
+    store.replace("things", "staged")
+
+
+@pytest.mark.parametrize("meanwhile", [_hold, _replace])
+def test_a_write_that_a_rebuild_overtakes_is_not_acknowledged(
+    milvus_store: MilvusStore, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[MilvusStore], None]
+) -> None:
+    """It found the collection before the rebuild began, and wrote when that had read it."""
+    upsert = MilvusCollection.upsert
+
+    def overtaken(collection: MilvusCollection, documents: Sequence[NewDocument]) -> None:
+        monkeypatch.undo()
+        meanwhile(milvus_store)
+        upsert(collection, documents)
+
+    monkeypatch.setattr(MilvusCollection, "upsert", overtaken)
+    with pytest.raises((CollectionHeld, OtherModel)):
+        milvus_store.upsert("things", [document("late")], "a-model")
+    if meanwhile is _replace:
+        assert milvus_store.get("things").count == 0
 
 
 def test_a_collection_that_many_make_at_once_is_one(milvus_store: MilvusStore, milvus_uri: str) -> None:

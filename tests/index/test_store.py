@@ -16,6 +16,7 @@ from index.types import (
     Image,
     InvalidInput,
     NewDocument,
+    OtherModel,
     UnknownCollection,
     UnknownDocument,
     VectorStore,
@@ -65,6 +66,13 @@ def test_a_document_comes_back_as_it_was_given(store: VectorStore) -> None:
     [hit] = store.search("things", vector_of("Text \0 ☃") * 7, 1)
     assert hit.document == Document("a/b?c", "Text \0 ☃", data, "image/png")
     assert hit.score == pytest.approx(1.0, abs=1e-6)
+
+
+def test_vectors_of_another_model_are_refused_as_they_are_written(store: VectorStore) -> None:
+    with pytest.raises(OtherModel, match=r"'things' is of the model 'a-model', and the vectors of 'b-model'"):
+        store.upsert("things", [document("a")], "b-model")
+    store.upsert("things", [document("b")], "a-model")
+    assert store.existing_ids("things", ["a", "b"]) == {"b"}
 
 
 def test_an_upsert_replaces_the_whole_document(store: VectorStore) -> None:

@@ -128,11 +128,34 @@ def test_what_is_written_later_is_absorbed(opening: Callable[..., FaissStore]) -
     assert store.get("things").count == 1700
 
 
+def test_what_few_writes_left_is_absorbed_when_they_have_ceased(
+    opening: Callable[..., FaissStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "_QUIET_TAIL", 20)
+    monkeypatch.setattr(upkeep, "_SEARCHES_BETWEEN_LOOKS", 4)
+    store = opening(flat_threshold=1000)
+    store.upsert("things", documents(0, 1200))
+    settled(store)
+
+    def search(times: int) -> None:
+        for query in made_vectors(times):
+            store.search("things", query, 3)
+
+    for start in (1200, 1230):
+        store.upsert("things", documents(start, start + 30))
+        search(4)
+    assert settled(store).count == 1260
+    assert len(segment_of(store).rows) == 1200  # something was written between the last two looks
+    search(4)
+    settled(store)
+    assert len(segment_of(store).rows) == 1260
+
+
 def test_a_collection_that_shrinks_is_flat_again(
     opening: Callable[..., FaissStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upkeep, "_MIN_DEAD", 50)
-    monkeypatch.setattr(upkeep, "_LEAST_TRAINABLE", 100)
+    monkeypatch.setattr("index.settings.LEAST_TRAINABLE", 100)
     store = opening(flat_threshold=150)
     store.upsert("things", documents(0, 200))
     assert settled(store).index_kind != "flat"
@@ -258,6 +281,7 @@ def test_a_failed_upkeep_is_logged_and_the_collection_goes_on(
 def test_recall_is_measured_again_on_what_was_searched_for(
     opening: Callable[..., FaissStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(upkeep, "_SEARCHES_BETWEEN_LOOKS", 20)
     monkeypatch.setattr(upkeep, "_SEARCHES_BETWEEN_MEASUREMENTS", 20)
     seen: list[int] = []
     measured = SegmentTraining.measured

@@ -1,0 +1,142 @@
+"""The exact vectors behind an approximate segment, in a file: what a search scores its candidates with.
+
+The log has the same vectors, but a look-up there costs a walk through a database; here it is one read at a
+known place. A record holds the vector at a position and a checksum that is bound to the row key of its
+document, so it says by itself whether it is the one that is wanted. A record that was never written, was
+torn by a crash, belongs to an earlier segment or has rotted is simply not taken, and the log is asked
+instead. That is why the file needs no syncing, no moving into place and no check as a whole: it cannot make
+an answer wrong, only slower. It is read, not mapped: a disk that fails is then an error and not a signal.
+The memory that it takes is the system's cache of files, which gives way to whatever needs it more.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Self
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from index.bits import Mask, Positions
+from index.records import blob_checksum
+from index.types import Vectors
+
+Rows = npt.NDArray[np.int64]
+
+EXACT_FILE = "segment.vectors"  # beside the snapshot
+
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_RESIDUE = 0x2144DF1C  # CRC-32 of any bytes with their own CRC-32 behind them, whatever it began with
+
+_logger = logging.getLogger(__name__)
+
+
+class ExactFile:
+    """Vectors [count, D] by position in a segment; for one writer and any number of readers.
+
+    `count` is up to where records were written. Searches that find a record below that wrong make the file
+    `is_damaged`, for the writer to begin anew.
+    """
+
+    def __init__(self, handle: int, dimensions: int) -> None:
+        """Use an open file, which is closed when nothing refers to this any more."""
+        self.count = 0
+        self.is_damaged = False
+        self._handle = handle
+        self._words = dimensions + 1  # of 32 bits: the vector, and its checksum
+        weakref.finalize(self, os.close, handle)
+
+    @classmethod
+    def create(cls, path: Path, dimensions: int) -> Self | None:
+        """Begin an empty file; who still reads an earlier one at this path goes on with that.
+
+        None where the disk refuses: that costs speed and nothing else.
+        """
+        try:
+            path.unlink(missing_ok=True)
+            return cls(os.open(path, _NEW, 0o600), dimensions)
+        except OSError as error:
+            _logger.warning("searches read exact vectors from the log: no file for them (%s)", error.strerror)
+            return None
+
+    @classmethod
+    def open(cls, path: Path, dimensions: int, rows: Rows) -> Self | None:
+        """Take up the file that an earlier process left for a segment of these rows, or begin one.
+
+        The last record that there could be decides: in another segment, other rows were in its place.
+        """
+        try:
+            found = cls(os.open(path, os.O_RDWR | os.O_CLOEXEC), dimensions)
+            written = min(len(rows), os.fstat(found._handle).st_size // (4 * found._words))
+        except OSError:
+            return cls.create(path, dimensions)
+        last = np.arange(max(0, written - 1), written)
+        if not written or not found.read(last, rows[last])[1].all():
+            return cls.create(path, dimensions)
+        found.count = written
+        return found
+
+    def covers(self, size: int) -> bool:
+        """Whether the first `size` records were written, and none of them was found wrong since."""
+        return self.count >= size and not self.is_damaged
+
+    def read(self, positions: Positions, rows: Rows) -> tuple[Vectors, Mask]:
+        """The vectors [N, D] at positions, and which of them [N] are those of these row keys.
+
+        The others are arbitrary.
+        """
+        size, handle, pread = 4 * self._words, self._handle, os.pread
+        try:
+            records = [pread(handle, size, size * at) for at in positions.tolist()]
+        except OSError:
+            records = [b""] * len(positions)
+        found = b"".join(records)
+        if len(found) < size * len(records):  # some lie behind the end
+            records = [record.ljust(size, b"\0") for record in records]
+            found = b"".join(records)
+        right = np.array([crc32(*of) == _RESIDUE for of in zip(records, rows.tolist(), strict=True)], bool)
+        if not right.all() and bool((~right & (positions < self.count)).any()):
+            self.is_damaged = True
+        return np.frombuffer(found, "<f4").reshape(len(records), self._words)[:, :-1], right
+
+    def fill(self, rows: Rows, log: Iterable[tuple[Sequence[int], Vectors]]) -> None:
+        """Write what is missing of a segment of these rows.
+
+        `log` has live rows and their vectors, ascending, from some place before what is missing. Rows that
+        it lacks were deleted, and no search asks for them any more. Raises `OSError`.
+        """
+        for found, vectors in log:
+            keys = np.asarray(found, np.int64)
+            at = np.minimum(np.searchsorted(rows, keys), len(rows) - 1)
+            known = np.flatnonzero(rows[at] == keys)
+            for run in _runs(at[known]):
+                self._write(int(at[known[run.start]]), keys[known[run]].tolist(), vectors[known[run]])
+            if keys[-1] >= rows[-1]:
+                break
+        self.count = len(rows)
+        self.is_damaged = False
+
+    def _write(self, start: int, rows: Sequence[int], vectors: Vectors) -> None:
+        blobs = [np.asarray(vector, "<f4").tobytes() for vector in vectors]
+        records = [
+            blob + blob_checksum(row, blob).to_bytes(4, "little")
+            for row, blob in zip(rows, blobs, strict=True)
+        ]
+        left, offset = memoryview(b"".join(records)), 4 * self._words * start
+        while left:
+            done = os.pwrite(self._handle, left, offset)
+            left, offset = left[done:], offset + done
+
+
+def _runs(positions: Positions) -> Iterable[slice]:
+    """Where neighbouring positions follow one another without a gap."""
+    start = 0
+    for end in [*(np.flatnonzero(np.diff(positions) != 1) + 1).tolist(), len(positions)]:
+        if end > start:
+            yield slice(start, end)
+        start = end
