@@ -75,7 +75,9 @@ def agreement(naive: Sequence[NaiveResult], ours: Sequence[Embedding]) -> dict[s
     }
 
 
-def decision_price(loaded: LoadedModel, settings: EngineSettings, batch: int, rounds: int) -> dict[str, float]:
+def decision_price(
+    loaded: LoadedModel, settings: EngineSettings, batch: int, rounds: int
+) -> dict[str, float]:
     """Seconds of `batch` captions with the decision and without, on this thread."""
     preparer, runner = Preparer(loaded, settings), Runner(loaded, settings)
     caption = [Query("caption", item, 1.0) for item in captions()[:batch]]
@@ -155,11 +157,20 @@ def main(
     same = agreement(naive_results, answers)
     figures = [
         ("naive pipeline, queries/s", f"{queries / naive_seconds:.2f}"),
-        *[(f"engine, {name.replace('_', ' ')}, queries/s", f"{r[0].rate:.2f}") for name, r in measured.items()],
-        *[(f"engine, {name.replace('_', ' ')}, mean ms", f"{1e3 * r[0].mean:.1f}") for name, r in measured.items()],
+        *[
+            (f"engine, {name.replace('_', ' ')}, queries/s", f"{r[0].rate:.2f}")
+            for name, r in measured.items()
+        ],
+        *[
+            (f"engine, {name.replace('_', ' ')}, mean ms", f"{1e3 * r[0].mean:.1f}")
+            for name, r in measured.items()
+        ],
         ("augmented share", f"{share:.2f}"),
         ("same route as the naive pipeline", f"{same['same_route']:.3f}"),
-        ("cosine with its vectors, median and least", f"{same['median_cosine']:.6f}, {same['least_cosine']:.3f}"),
+        (
+            "cosine with its vectors, median and least",
+            f"{same['median_cosine']:.6f}, {same['least_cosine']:.3f}",
+        ),
     ]
     show(f"engine against the naive pipeline, {shape}, {callers} callers", figures, ratios)
     results = {
@@ -170,7 +181,10 @@ def main(
         "answer_tokens": answer_tokens,
         "augmented_share": share,
         "naive_queries_per_second": queries / naive_seconds,
-        "engine": {name: {"queries_per_second": r[0].rate, **percentiles(r[0].latencies)} for name, r in measured.items()},
+        "engine": {
+            name: {"queries_per_second": r[0].rate, **percentiles(r[0].latencies)}
+            for name, r in measured.items()
+        },
         "decision_price": {"alone": alone, "together": together},
         "agreement": same,
         "ratios": ratio_rows(ratios),

@@ -71,7 +71,9 @@ def main(
     """Measure on the CPU, print a table and write benchmarks/results/llama_cpp-mini.json."""
     settings = engine_settings(dtype, "cpu", threads)
     peer = LlamaCpp(settings.thread_count(), prompt_tokens + tokens + 64)
-    prompt = torch.randint(1000, 40_000, (prompt_tokens,), generator=torch.Generator().manual_seed(0)).tolist()
+    prompt = torch.randint(
+        1000, 40_000, (prompt_tokens,), generator=torch.Generator().manual_seed(0)
+    ).tolist()
     timings = [peer.timings(prompt, tokens) for _ in range(rounds + 1)][1:]
     theirs = {
         name: statistics.median(found[f"{name}_per_second"] for found in timings)

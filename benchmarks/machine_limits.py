@@ -24,7 +24,16 @@ import typer
 from transformers import DynamicCache
 
 from benchmarks.reporting import Ratio, ratio_rows, show, surroundings, write_results
-from benchmarks.running import Device, Dtype, Shape, Threads, alternating, describe, engine_settings, synchronize
+from benchmarks.running import (
+    Device,
+    Dtype,
+    Shape,
+    Threads,
+    alternating,
+    describe,
+    engine_settings,
+    synchronize,
+)
 from benchmarks.shapes import load_shape
 from model.engine import EngineSettings
 from model.engine.runner import Runner
@@ -132,7 +141,9 @@ def main(
     with torch.inference_mode():
         peak, reading = gemm_rate(settings, rounds), bandwidth(place, rounds)
         runner = Runner(loaded, settings)
-        prefills = [prefill_rate(runner, *size, max(3, rounds // 4)) for size in ((1, 32), (16, 32), (1, 512))]
+        prefills = [
+            prefill_rate(runner, *size, max(3, rounds // 4)) for size in ((1, 32), (16, 32), (1, 512))
+        ]
         cache_bytes = 2 * runner.decoder.layer_count * runner.decoder.kv_heads * runner.decoder.head_dim
         cache_bytes *= length * runner.dtype.itemsize
         ours, theirs = alternating(
@@ -146,7 +157,9 @@ def main(
     moved = runner.decoder.decode_bytes + cache_bytes
     ratios = [
         Ratio("prefill / measured GEMM rate", best / peak, (">=", 0.7 if place.type == "cpu" else 0.5)),
-        Ratio("decode / measured bandwidth", moved / ours / reading, (">=", 0.6 if place.type == "cpu" else 0.7)),
+        Ratio(
+            "decode / measured bandwidth", moved / ours / reading, (">=", 0.6 if place.type == "cpu" else 0.7)
+        ),
         Ratio("a token at batch 1, ours / transformers", ours / theirs, ("<=", 0.5)),
     ]
     figures = [

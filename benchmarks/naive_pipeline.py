@@ -89,7 +89,9 @@ class NaivePipeline:
         for row, prompt in enumerate(batch):
             ids[row, longest - len(prompt.ids) :] = torch.tensor(prompt.ids)
             mask[row, longest - len(prompt.ids) :] = 1
-        rules = _RouteFirst(self._loaded, [prompt.threshold for prompt in batch], route, self._banned, longest)
+        rules = _RouteFirst(
+            self._loaded, [prompt.threshold for prompt in batch], route, self._banned, longest
+        )
         generated = self._model.generate(
             **self._inputs(ids, mask, batch),
             max_new_tokens=1 + self._answer_tokens,

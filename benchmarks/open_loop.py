@@ -91,7 +91,9 @@ def saturation(engine: Engine, queries: Sequence[Query], route: RouteChoice, ans
     return closed_loop(queries, ask, SATURATING_CALLERS)[0].rate
 
 
-def unloaded(engine: Engine, queries: Sequence[Query], route: RouteChoice, answer_tokens: int) -> dict[str, Any]:
+def unloaded(
+    engine: Engine, queries: Sequence[Query], route: RouteChoice, answer_tokens: int
+) -> dict[str, Any]:
     """Percentiles by route of queries that come one after the other."""
     latencies: dict[str, list[float]] = defaultdict(list)
     for query in queries:
@@ -158,7 +160,9 @@ def main(
         ratios.append(Ratio(name, quotient, ("<=", 3.0)))
     figures = []
     for name, found in policies.items():
-        figures.append((f"{name.replace('_', ' ')}: saturates at, queries/s", f"{found['saturation_per_second']:.1f}"))
+        figures.append(
+            (f"{name.replace('_', ' ')}: saturates at, queries/s", f"{found['saturation_per_second']:.1f}")
+        )
         for point in found["loads"]:
             for route, row in point["by_route"].items():
                 label = f"  {point['share']:.0%}, {route}: p50, p90, p99 ms"

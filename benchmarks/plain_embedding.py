@@ -46,7 +46,9 @@ def save_text_model(loaded: LoadedModel, folder: Path) -> None:
         "tie_word_embeddings",
     )
     config = Qwen2Config(
-        **{name: getattr(text.config, name) for name in kept}, rope_parameters=rotary, use_sliding_window=False
+        **{name: getattr(text.config, name) for name in kept},
+        rope_parameters=rotary,
+        use_sliding_window=False,
     )
     plain = Qwen2Model(config)
     plain.load_state_dict(text.state_dict())

@@ -30,7 +30,9 @@ def table(results: dict[str, dict[str, Any]]) -> Iterator[str]:
         machine = f"{device}, {at['cores']} cores, {at.get('dtype', '')}"
         for ratio in found["ratios"]:
             target = ratio["target"]
-            goal = f"{target[0]} {target[1]:g}, {'met' if ratio['met'] else '**missed**'}" if target else "none"
+            goal = (
+                f"{target[0]} {target[1]:g}, {'met' if ratio['met'] else '**missed**'}" if target else "none"
+            )
             when = f"{at['commit']}, {at['date'][:10]}"
             yield f"| {name} | {ratio['name']} | {ratio['value']:.3g} | {goal} | {machine} | {when} |"
 

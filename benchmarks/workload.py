@@ -28,7 +28,9 @@ class Query:
     item: Item
     threshold: float | None = None
 
-    def options(self, route: RouteChoice = RouteChoice.AUTO, answer_tokens: int | None = None) -> EmbedOptions:
+    def options(
+        self, route: RouteChoice = RouteChoice.AUTO, answer_tokens: int | None = None
+    ) -> EmbedOptions:
         """How it is asked."""
         return EmbedOptions(route=route, augment_threshold=self.threshold, max_augment_tokens=answer_tokens)
 
