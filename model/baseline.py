@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -110,7 +111,7 @@ class TransformersDecoder:
         return final.float()
 
 
-def _placed(module: torch.nn.Module, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
+def _placed(module: Any, dtype: torch.dtype, device: torch.device) -> Any:
     """The module itself if its weights are as asked for, else a copy that is."""
     weight = next(module.parameters())
     if (weight.dtype, weight.device) == (dtype, device):

@@ -169,10 +169,10 @@ class Decoder:
             # The heads of a group stand as queries of their shared key head: nothing is expanded.
             query = states[:, : self.heads].to(keys.dtype).view(count, self.kv_heads, -1, self.head_dim)
             mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=step.mask)
-            hidden = hidden + layer.step_out(mixed.reshape(count, -1).float())
+            hidden = hidden + layer.step_out(mixed.reshape(count, -1))
             normed = _rms_norm(hidden, layer.mlp_norm, self._epsilon)
             gate, up = layer.step_gate_up(normed).chunk(2, dim=-1)
-            hidden = hidden + layer.step_down((F.silu(gate) * up).float())
+            hidden = hidden + layer.step_down(F.silu(gate) * up)
         return _rms_norm(hidden, self._norm, self._epsilon)
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def packs_half(device: torch.device) -> bool:
 
 
 class StepLinear:
-    """`rows @ weight.T + bias`, for float32 rows `[n, in]`; gives `[n, out]`.
+    """`rows @ weight.T + bias`, `[n, in]` -> `[n, out]`.
 
     Packed, the result is float32. Otherwise the weight stays as it is, shared with whoever else uses it,
     and the result has its dtype.
@@ -51,6 +51,6 @@ class StepLinear:
     def __call__(self, rows: Tensor) -> Tensor:
         """The product."""
         if self._packed is not None:
-            product: Tensor = torch.ops.quantized.linear_dynamic_fp16(rows, self._packed)
+            product: Tensor = torch.ops.quantized.linear_dynamic_fp16(rows.float(), self._packed)
             return product
         return F.linear(rows.to(self._weight.dtype), self._weight, self._bias)

@@ -139,24 +139,25 @@ class Runner:
 
     def decode(self, batch: Sequence[Request]) -> list[Decoded]:
         """Feed every request's `next_token`, and advance its slot."""
-        slots = [request.slot for request in batch]
-        positions = [self.cache.lengths[request.slot] + request.rope_delta for request in batch]
-        tokens = [request.next_token for request in batch]
+        rows = sorted(batch, key=lambda request: request.slot)  # slots side by side are read in place
+        slots = [request.slot for request in rows]
+        positions = [self.cache.lengths[request.slot] + request.rope_delta for request in rows]
+        tokens = [request.next_token for request in rows]
         hidden = self.decoder.decode(tokens, positions, slots, self.cache)
         eos = self.routes.eos_id
         ending = [row for row, token in enumerate(tokens) if token == eos]
         going = [row for row, token in enumerate(tokens) if token != eos]
-        steps: dict[int, Decoded] = {}
+        steps: dict[int, Decoded] = {}  # by slot
         if ending:
             vectors = _unit_vectors(hidden[ending])
-            steps.update((row, Decoded(vectors[index], eos)) for index, row in enumerate(ending))
+            steps.update((slots[row], Decoded(vectors[index], eos)) for index, row in enumerate(ending))
         if going:
-            logits = self.decoder.logits(hidden[going]).masked_fill(self._banned, -torch.inf)
-            chosen = logits.argmax(dim=-1).tolist()
-            steps.update((row, Decoded(None, token)) for row, token in zip(going, chosen, strict=True))
+            logits = self.decoder.logits(hidden[going] if ending else hidden)
+            chosen = logits.masked_fill_(self._banned, -torch.inf).argmax(dim=-1).tolist()
+            steps.update((slots[row], Decoded(None, token)) for row, token in zip(going, chosen, strict=True))
         for slot in slots:
             self.cache.lengths[slot] += 1
-        return [steps[row] for row in range(len(batch))]
+        return [steps[request.slot] for request in batch]
 
     def _inputs(self, batch: Sequence[Request]) -> tuple[Tensor, Tensor, Tensor]:
         """Right-padded embeddings `[B, L, H]`, positions `[3, B, L]`, and the places to read `[B, 2]`.
