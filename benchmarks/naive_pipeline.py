@@ -92,6 +92,7 @@ class NaivePipeline:
         rules = _RouteFirst(
             self._loaded, [prompt.threshold for prompt in batch], route, self._banned, longest
         )
+        self._model.model.rope_deltas = None  # an earlier batch's, which text alone would go on with
         generated = self._model.generate(
             **self._inputs(ids, mask, batch),
             max_new_tokens=1 + self._answer_tokens,

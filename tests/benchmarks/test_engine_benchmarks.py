@@ -14,6 +14,7 @@ from benchmarks import (
     reporting,
     running,
     shapes,
+    step_products,
     summary,
     workload,
 )
@@ -138,6 +139,13 @@ def test_the_summary_is_what_the_files_say():
 
 def test_the_page_has_the_marks():
     assert summary.BEGIN in summary.PAGE.read_text("utf-8")
+
+
+def test_every_product_of_a_step_is_near_float32():
+    found = step_products.measure(out=64, width=32, rows=4, rounds=1, copies_bytes=2**15)
+    assert {"float32", "bfloat16", "int8"} <= set(found)
+    assert all(way["microseconds"] > 0 for way in found.values())
+    assert all(abs(way["distance"]) < 1e-3 for way in found.values())
 
 
 def test_percentiles_are_milliseconds():
