@@ -82,9 +82,9 @@ class CacheStep:
         adjacent = list(slots) == list(range(first, first + count))
         self._gathered = None if adjacent else torch.tensor(slots, device=states.device)
         self._filled = (filled[:, :, first : first + count] if adjacent else filled).unbind(0)
+        self._places: tuple[Tensor, Tensor] | None = None
         if count == 1:
             self._targets = states[:, None, :, first, :, lengths[0]].unbind(0)
-            self._places = None
         else:
             self._targets = states.permute(0, 2, 4, 1, 3, 5).unbind(0)
             self._places = (

@@ -10,6 +10,7 @@ activations as well; torch's weight-only int8 product has no vectorised kernel w
 from __future__ import annotations
 
 import platform
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +42,7 @@ class StepLinear:
         """Packs a copy of the weight where `packed` asks for it and float16 can hold it."""
         self._weight = weight
         self._bias = bias
-        self._packed: torch.ScriptObject | None = None
+        self._packed: Any = None  # FBGEMM's own object
         self.stored_bytes = weight.nbytes
         if packed and float(weight.abs().max()) <= _LARGEST_HALF:
             wide = None if bias is None else bias.float()
