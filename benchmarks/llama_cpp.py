@@ -48,7 +48,7 @@ class LlamaCpp:
         answer = self._server.handle_completions(
             {
                 "prompt": prompt,
-                "n_predict": tokens,
+                "max_tokens": tokens,
                 "temperature": 0,
                 "cache_prompt": False,
                 "ignore_eos": True,

@@ -110,7 +110,7 @@ def decode_step(runner: Runner, batch: int, length: int) -> Callable[[], Any]:
 
 
 def transformers_step(loaded: LoadedModel, length: int) -> Callable[[], Any]:
-    """The same for transformers with a batch of one; its cache is cropped after every step."""
+    """The same for transformers with a batch of one; its cache loses the token after every step."""
     model = loaded.model
     device = next(model.parameters()).device
     cache = DynamicCache(config=model.config.text_config)
@@ -120,7 +120,7 @@ def transformers_step(loaded: LoadedModel, length: int) -> Callable[[], Any]:
 
     def step() -> Any:
         output = model(input_ids=token, past_key_values=cache, use_cache=True)
-        cache.crop(length)
+        cache.crop(-1)
         return output.logits[:, -1].argmax(-1).tolist()
 
     return step
