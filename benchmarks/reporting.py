@@ -6,12 +6,58 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
 RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """A figure that machines can be compared by; `target` is `("<=", 1.1)` or the like, None without one."""
+
+    name: str
+    value: float
+    target: tuple[str, float] | None = None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is reached; None without one."""
+        if self.target is None:
+            return None
+        relation, bound = self.target
+        return self.value <= bound if relation == "<=" else self.value >= bound
+
+    def described_target(self) -> str:
+        """The target in a table's cell."""
+        if self.target is None:
+            return ""
+        return f"{self.target[0]} {self.target[1]:g}: {'met' if self.met else 'missed'}"
+
+
+def ratio_rows(ratios: Sequence[Ratio]) -> list[dict[str, Any]]:
+    """Ratios as they are written to a results file."""
+    return [{**asdict(ratio), "met": ratio.met} for ratio in ratios]
+
+
+def show(title: str, figures: Sequence[tuple[str, str]], ratios: Sequence[Ratio]) -> None:
+    """Print measured figures and, below them, the ratios with their targets."""
+    table = Table(title=title)
+    for heading in ("", "measured", "target"):
+        table.add_column(heading, justify="right" if heading == "measured" else "left")
+    for name, figure in figures:
+        table.add_row(name, figure, "")
+    table.add_section()
+    for ratio in ratios:
+        table.add_row(ratio.name, f"{ratio.value:.3g}", ratio.described_target())
+    Console().print(table)
 
 
 def surroundings(packages: tuple[str, ...]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Qwen2-VL's text model, lean: prefill a padded batch, decode one token for many slots.
+"""Qwen2-VL's text model, lean: prefill a padded batch, extend one long prompt, decode a token for many slots.
 
 The weights come from a loaded transformers model with its adapter merged. Projections that share an
 input are fused, the residual stream and the norms stay in float32, and logits are computed only where
-they are asked for. transformers' own forward is the baseline that the tests compare with.
+they are asked for. transformers' own forward is the baseline that the tests compare with (`baseline.py`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from torch import Tensor
 from transformers import Qwen2VLForConditionalGeneration
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLDecoderLayer
 
-from model.kv_cache import KVCache
-from model.rope import Rotary, rotate
+from model.kv_cache import KVCache, PromptStates
+from model.rope import Rotary, pair_rows, turn
+from model.step_linear import StepLinear
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """One layer's weights; norms in float32, the rest in the decoder's dtype."""
+    """One layer's weights: norms in float32, the rest in the decoder's dtype and as a step takes them."""
 
     attention_norm: Tensor
     qkv: Tensor
@@ -31,15 +32,31 @@ class _Layer:
     mlp_norm: Tensor
     gate_up: Tensor
     down: Tensor
+    step_qkv: StepLinear
+    step_out: StepLinear
+    step_gate_up: StepLinear
+    step_down: StepLinear
+
+    @property
+    def steps(self) -> tuple[StepLinear, ...]:
+        """The products of a decode step."""
+        return (self.step_qkv, self.step_out, self.step_gate_up, self.step_down)
 
 
 class Decoder:
-    """The text model's weights and its two forward passes. Call under `torch.inference_mode()`."""
+    """The text model's weights and its forward passes. Call under `torch.inference_mode()`."""
 
     def __init__(
-        self, model: Qwen2VLForConditionalGeneration, dtype: torch.dtype, device: torch.device
+        self,
+        model: Qwen2VLForConditionalGeneration,
+        dtype: torch.dtype,
+        device: torch.device,
+        pack_steps: bool = False,
     ) -> None:
-        """Copy the text weights out of `model`. Raises `ValueError` for a variant that is not supported."""
+        """Copy the text weights out of `model`. Raises `ValueError` for a variant that is not supported.
+
+        `pack_steps`: decode with weights packed in float16, where `packs_half` says that it can be done.
+        """
         text = model.model.language_model
         config = text.config
         if any(kind != "full_attention" for kind in config.layer_types):
@@ -59,45 +76,75 @@ class Decoder:
             self._embeddings = text.embed_tokens.weight.detach().to(device, dtype)
             tied = model.lm_head.weight is text.embed_tokens.weight  # then one copy serves both
             self._head = self._embeddings if tied else model.lm_head.weight.detach().to(device, dtype)
+            self._step_head = StepLinear(self._head, packed=pack_steps)
             self._norm = text.norm.weight.detach().to(device, torch.float32)
-            self._layers = [_fuse(layer, dtype, device) for layer in text.layers]
+            self._layers = [_fuse(layer, self.head_dim, dtype, device, pack_steps) for layer in text.layers]
 
     @property
     def vocabulary_rows(self) -> int:
         """Rows of the output matrix; at least the tokenizer's vocabulary."""
         return self._head.shape[0]
 
+    @property
+    def projection_weights(self) -> int:
+        """Weights that every token of a prefill is multiplied with; embeddings and head are none of them."""
+        return sum(
+            w.numel() for layer in self._layers for w in (layer.qkv, layer.out, layer.gate_up, layer.down)
+        )
+
+    @property
+    def decode_bytes(self) -> int:
+        """Bytes of weights that a decode step with logits reads."""
+        layers = sum(step.stored_bytes for layer in self._layers for step in layer.steps)
+        return layers + self._step_head.stored_bytes
+
     def embed(self, ids: Tensor) -> Tensor:
         """Token embeddings, `[B, L]` -> `[B, L, H]` float32."""
         return F.embedding(ids, self._embeddings).float()
 
-    def prefill(
-        self, hidden: Tensor, positions: Tensor, wanted: Tensor, keep: Sequence[int] = ()
-    ) -> tuple[Tensor, Tensor | None]:
+    def prefill(self, hidden: Tensor, positions: Tensor, wanted: Tensor) -> tuple[Tensor, PromptStates]:
         """One causal pass over right-padded sequences.
 
         `hidden` is `[B, L, H]` float32 input embeddings, `positions` `[3, B, L]`, `wanted` `[B, W]` the
-        indices whose final hidden states are returned, `[B, W, H]` float32. Also returned are the keys
-        and values of the rows in `keep`, `[layers, 2, len(keep), kv_heads, L, head_dim]`, or None when
-        there are none. Padding on the right needs no mask: no token sees what follows it.
+        indices whose final hidden states are returned, `[B, W, H]` float32. Also returned are all rows'
+        keys and values, as views. Padding on the right needs no mask: no token sees what follows it.
         """
-        rows = torch.tensor(list(keep), device=self.device, dtype=torch.long)
-        kept: list[Tensor] = []
-        cos, sin = self._rotary(positions)
-        group = self.heads // self.kv_heads
+        kept: list[tuple[Tensor, Tensor]] = []
+        turns = self._rotary(positions)
         for layer in self._layers:
-            query, key, value = self._project(layer, hidden, cos, sin)
-            if keep:
-                kept.append(torch.stack([key.index_select(0, rows), value.index_select(0, rows)]))
+            query, key, value = self._project(layer, hidden, turns)
+            kept.append((key, value))
             mixed = F.scaled_dot_product_attention(
-                query,
-                key.repeat_interleave(group, dim=1),
-                value.repeat_interleave(group, dim=1),
-                is_causal=True,
+                query, self._per_head(key), self._per_head(value), is_causal=True
             )
-            hidden = self._complete(layer, hidden, mixed.transpose(1, 2).flatten(2))
+            hidden = self._complete(layer, hidden, mixed)
         chosen = hidden.gather(1, wanted[..., None].expand(-1, -1, self.hidden_size))
-        return _rms_norm(chosen, self._norm, self._epsilon), torch.stack(kept) if kept else None
+        return _rms_norm(chosen, self._norm, self._epsilon), PromptStates(kept)
+
+    def extend(
+        self, hidden: Tensor, positions: Tensor, wanted: Sequence[int], states: Tensor, start: int
+    ) -> Tensor:
+        """A part of one long sequence, after the `start` tokens whose keys and values `states` holds.
+
+        `hidden` is `[L, H]` float32, `positions` `[3, L]`, `states` `[layers, 2, kv_heads, capacity,
+        head_dim]`; the part's keys and values are written there. Returns the final hidden states at the
+        part's indices `wanted`, `[W, H]` float32. Running a part again changes nothing.
+        """
+        end = start + len(hidden)
+        places = torch.arange(end, device=self.device)
+        visible = places <= places[start:, None]
+        turns = self._rotary(positions[:, None])
+        hidden = hidden[None]
+        for index, layer in enumerate(self._layers):
+            query, key, value = self._project(layer, hidden, turns)
+            states[index, 0, :, start:end] = key[0]
+            states[index, 1, :, start:end] = value[0]
+            keys, values = states[index, :, None, :, :end].unbind(0)
+            mixed = F.scaled_dot_product_attention(
+                query, self._per_head(keys), self._per_head(values), attn_mask=visible
+            )
+            hidden = self._complete(layer, hidden, mixed)
+        return _rms_norm(hidden[0, list(wanted)], self._norm, self._epsilon)
 
     def decode(
         self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], cache: KVCache
@@ -105,46 +152,53 @@ class Decoder:
         """Feed one token to every slot; final hidden states, `[n, H]` float32.
 
         Keys and values go to each slot's next free place, but the slots' lengths are left for the caller
-        to advance, so a failed pass can simply be run again.
+        to advance, so a failed pass can simply be run again. Every operation counts here: a step of one
+        row is as many of them as a prefill of thousands.
         """
-        lengths = [cache.lengths[slot] for slot in slots]
-        places = torch.tensor(lengths, device=self.device)
-        rows = torch.tensor(slots, device=self.device)
-        span = max(lengths) + 1
-        visible = (torch.arange(span, device=self.device) <= places[:, None])[:, None, None]
-        cos, sin = self._rotary(torch.tensor(positions, device=self.device).view(1, -1, 1).expand(3, -1, 1))
-        hidden = self.embed(torch.tensor(tokens, device=self.device)[:, None])
+        count, rotated = len(slots), self.heads + self.kv_heads
+        step = cache.step(slots)
+        where = torch.tensor(positions, device=self.device).view(1, count, 1).expand(3, count, 1)
+        turns = self._rotary(where)[:, 0]
+        hidden = self.embed(torch.tensor(tokens, device=self.device))
         for index, layer in enumerate(self._layers):
-            query, key, value = self._project(layer, hidden, cos, sin)
-            cache.write(index, rows, places, key[:, :, 0], value[:, :, 0])
-            keys, values = cache.read(index, rows, span)
+            normed = _rms_norm(hidden, layer.attention_norm, self._epsilon)
+            states = layer.step_qkv(normed).float().view(count, -1, self.head_dim)
+            torch.view_as_complex(states[:, :rotated].unflatten(-1, (-1, 2))).mul_(turns)
+            step.write(index, states[:, self.heads :].view(count, 2, self.kv_heads, self.head_dim))
+            keys, values = step.read(index)
             # The heads of a group stand as queries of their shared key head: nothing is expanded.
-            grouped = query.view(len(slots), self.kv_heads, -1, self.head_dim)
-            mixed = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=visible)
-            hidden = self._complete(layer, hidden, mixed.reshape(len(slots), 1, -1))
-        return _rms_norm(hidden[:, 0], self._norm, self._epsilon)
+            query = states[:, : self.heads].to(keys.dtype).view(count, self.kv_heads, -1, self.head_dim)
+            mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=step.mask)
+            hidden = hidden + layer.step_out(mixed.reshape(count, -1))
+            normed = _rms_norm(hidden, layer.mlp_norm, self._epsilon)
+            gate, up = layer.step_gate_up(normed).chunk(2, dim=-1)
+            hidden = hidden + layer.step_down(F.silu(gate) * up)
+        return _rms_norm(hidden, self._norm, self._epsilon)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Next-token logits over the whole vocabulary, `[n, H]` -> `[n, V]` float32."""
-        return F.linear(hidden.to(self.dtype), self._head).float()
+        """Next-token logits over the whole vocabulary, `[n, H]` float32 -> `[n, V]` float32."""
+        return self._step_head(hidden).float()
 
     def logits_of(self, hidden: Tensor, token_ids: Sequence[int]) -> Tensor:
         """Logits of a few tokens only, `[n, H]` -> `[n, len(token_ids)]`, in float32 throughout."""
         return F.linear(hidden, self._head[list(token_ids)].float())
 
-    def _project(
-        self, layer: _Layer, hidden: Tensor, cos: Tensor, sin: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _project(self, layer: _Layer, hidden: Tensor, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries `[B, heads, L, d]`, rotated keys and values `[B, kv_heads, L, d]`."""
         normed = _rms_norm(hidden, layer.attention_norm, self._epsilon).to(self.dtype)
         qkv = F.linear(normed, layer.qkv, layer.qkv_bias)
-        states = qkv.view(*hidden.shape[:2], -1, self.head_dim).transpose(1, 2)
-        query, key, value = states.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
-        return rotate(query, cos, sin), rotate(key, cos, sin), value
+        states = qkv.view(*hidden.shape[:2], -1, self.head_dim)
+        rotated = turn(states[:, :, : self.heads + self.kv_heads], turns).transpose(1, 2)
+        value = states[:, :, self.heads + self.kv_heads :].transpose(1, 2)
+        return rotated[:, : self.heads], rotated[:, self.heads :], value
+
+    def _per_head(self, states: Tensor) -> Tensor:
+        """Keys or values `[B, kv_heads, L, d]` repeated for every head of their group."""
+        return states.repeat_interleave(self.heads // self.kv_heads, dim=1)
 
     def _complete(self, layer: _Layer, hidden: Tensor, mixed: Tensor) -> Tensor:
-        """The rest of a layer, from the mixed values `[B, L, heads * d]`."""
-        hidden = hidden + F.linear(mixed, layer.out)
+        """The rest of a layer, from the mixed values `[B, heads, L, d]`."""
+        hidden = hidden + F.linear(mixed.transpose(1, 2).flatten(2), layer.out)
         normed = _rms_norm(hidden, layer.mlp_norm, self._epsilon).to(self.dtype)
         gate, up = F.linear(normed, layer.gate_up).chunk(2, dim=-1)
         return hidden + F.linear(F.silu(gate) * up, layer.down)
@@ -155,20 +209,33 @@ def _rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     return F.rms_norm(hidden, (hidden.shape[-1],), weight, epsilon)
 
 
-def _fuse(layer: Qwen2VLDecoderLayer, dtype: torch.dtype, device: torch.device) -> _Layer:
+def _fuse(
+    layer: Qwen2VLDecoderLayer, head_dim: int, dtype: torch.dtype, device: torch.device, pack: bool
+) -> _Layer:
     """A layer's weights with the projections that share an input joined, as copies."""
     attention, mlp = layer.self_attn, layer.mlp
-    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+    query, key, value = attention.q_proj, attention.k_proj, attention.v_proj
 
     def place(tensor: Tensor) -> Tensor:
         return tensor.detach().to(device, dtype).contiguous()
 
+    def joined(name: str) -> Tensor:
+        rotated = [pair_rows(getattr(projection, name), head_dim) for projection in (query, key)]
+        return place(torch.cat([*rotated, getattr(value, name)]))
+
+    qkv, bias = joined("weight"), joined("bias")
+    out, down = place(attention.o_proj.weight), place(mlp.down_proj.weight)
+    gate_up = place(torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]))
     return _Layer(
         attention_norm=layer.input_layernorm.weight.detach().to(device, torch.float32),
-        qkv=place(torch.cat([projection.weight for projection in projections])),
-        qkv_bias=place(torch.cat([projection.bias for projection in projections])),
-        out=place(attention.o_proj.weight),
+        qkv=qkv,
+        qkv_bias=bias,
+        out=out,
         mlp_norm=layer.post_attention_layernorm.weight.detach().to(device, torch.float32),
-        gate_up=place(torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])),
-        down=place(mlp.down_proj.weight),
+        gate_up=gate_up,
+        down=down,
+        step_qkv=StepLinear(qkv, bias, pack),
+        step_out=StepLinear(out, packed=pack),
+        step_gate_up=StepLinear(gate_up, packed=pack),
+        step_down=StepLinear(down, packed=pack),
     )

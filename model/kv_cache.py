@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -63,15 +64,69 @@ class KVCache:
         self.lengths[slot] = 0
         heapq.heappush(self._free, slot)
 
-    def write(self, layer: int, slots: Tensor, positions: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Store one position a slot: `keys` and `values` are `[n, kv_heads, head_dim]`."""
-        self.states[layer, 0, slots, :, positions] = keys
-        self.states[layer, 1, slots, :, positions] = values
+    def step(self, slots: Sequence[int]) -> CacheStep:
+        """One decode step's view of some slots, each of which is given one more position."""
+        return CacheStep(self.states, slots, [self.lengths[slot] for slot in slots])
 
-    def read(self, layer: int, slots: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """Keys and values of the slots' first `length` positions, each `[n, kv_heads, length, head_dim]`."""
-        filled = self.states[layer, :, :, :, :length]
-        return filled[0].index_select(0, slots), filled[1].index_select(0, slots)
+
+class CacheStep:
+    """Where one decode step writes and reads: worked out once, used in every layer.
+
+    Slots that stand side by side are read where they are; only others are gathered into a copy. `mask` is
+    `[n, 1, 1, span]`, added to the attention's scores, or None when all slots are equally long.
+    """
+
+    def __init__(self, states: Tensor, slots: Sequence[int], lengths: Sequence[int]) -> None:
+        count, span, first = len(slots), max(lengths) + 1, slots[0]
+        filled = states[:, :, :, :, :span]
+        adjacent = list(slots) == list(range(first, first + count))
+        self._gathered = None if adjacent else torch.tensor(slots, device=states.device)
+        self._filled = (filled[:, :, first : first + count] if adjacent else filled).unbind(0)
+        self._places: tuple[Tensor, Tensor] | None = None
+        if count == 1:
+            self._targets = states[:, None, :, first, :, lengths[0]].unbind(0)
+        else:
+            self._targets = states.permute(0, 2, 4, 1, 3, 5).unbind(0)
+            self._places = (
+                torch.tensor(slots, device=states.device),
+                torch.tensor(lengths, device=states.device),
+            )
+        self.mask: Tensor | None = None
+        if min(lengths) + 1 < span:
+            last = torch.tensor(lengths, device=states.device)[:, None]
+            hidden = torch.arange(span, device=states.device) > last
+            scores = torch.zeros(hidden.shape, dtype=states.dtype, device=states.device)
+            self.mask = scores.masked_fill_(hidden, -torch.inf)[:, None, None]
+
+    def write(self, layer: int, states: Tensor) -> None:
+        """Store the step's keys and values, `[n, 2, kv_heads, head_dim]`."""
+        if self._places is None:
+            self._targets[layer].copy_(states)
+        else:
+            self._targets[layer].index_put_(self._places, states.to(self._targets[layer].dtype))
+
+    def read(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values with the step's own position, each `[n, kv_heads, span, head_dim]`."""
+        keys, values = self._filled[layer].unbind(0)
+        if self._gathered is None:
+            return keys, values
+        return keys.index_select(0, self._gathered), values.index_select(0, self._gathered)
+
+
+class PromptStates:
+    """The keys and values of a prefilled batch, layer by layer, each `[B, kv_heads, L, head_dim]`.
+
+    They are views of the pass's own tensors: what nobody asks for is never copied.
+    """
+
+    def __init__(self, layers: Sequence[tuple[Tensor, Tensor]]) -> None:
+        self._layers = layers
+
+    def of(self, row: int, length: int) -> Tensor:
+        """A row's first `length` positions as `[layers, 2, kv_heads, length, head_dim]`, a copy."""
+        return torch.stack([states[row, :, :length] for layer in self._layers for states in layer]).unflatten(
+            0, (len(self._layers), 2)
+        )
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

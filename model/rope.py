@@ -42,7 +42,7 @@ def prompt_positions(length: int, image: ImageSpan | None) -> Tensor:
 
 
 class Rotary:
-    """Cosines and sines for M-RoPE, in float32.
+    """The turns of M-RoPE, as complex numbers of modulus 1 (times the scaling of some variants).
 
     Each frequency turns with one axis: `mrope_section` says how many belong to time, row and column.
     """
@@ -56,20 +56,36 @@ class Rotary:
             initialise = ROPE_INIT_FUNCTIONS[kind]
         else:
             raise ValueError(f"Rotary embeddings of type {kind!r} are not supported.")
-        frequencies, self._scaling = initialise(config)
+        frequencies, scaling = initialise(config)
         sections = parameters.get("mrope_section", [16, 24, 24])
         axes = [axis % 3 for axis, size in enumerate(sections) for _ in range(size)]
         if len(axes) != frequencies.shape[0]:
             raise ValueError(f"mrope_section must add up to half the head size, {frequencies.shape[0]}.")
         self._frequencies = frequencies.to(device, torch.float32)
         self._axes = torch.tensor(axes, device=device)
+        self._modulus = torch.tensor(float(scaling), device=device)
 
-    def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """`[3, B, L]` positions -> cosine and sine, each `[B, 1, L, head_dim]`."""
+    def __call__(self, positions: Tensor) -> Tensor:
+        """`[3, B, L]` positions -> turns `[B, L, 1, head_dim / 2]` complex64, to be used with `turn`."""
         chosen = positions[self._axes].movedim(0, -1)
-        angles = chosen.float() * self._frequencies
-        angles = torch.cat([angles, angles], dim=-1)[:, None]
-        return angles.cos() * self._scaling, angles.sin() * self._scaling
+        angles = (chosen.float() * self._frequencies)[:, :, None]
+        return torch.polar(self._modulus.expand_as(angles), angles)
+
+
+def pair_rows(parameter: Tensor, head_dim: int) -> Tensor:
+    """A query or key projection's rows, or bias, with the two dimensions that turn together side by side.
+
+    transformers turns dimension i of a head with dimension i + head_dim / 2. Products of queries with keys
+    do not change when both are ordered anew, and neighbours turn as one complex number.
+    """
+    heads = parameter.unflatten(0, (-1, 2, head_dim // 2))
+    return heads.transpose(1, 2).flatten(0, 2)
+
+
+def turn(states: Tensor, turns: Tensor) -> Tensor:
+    """Rotary embedding of `[B, L, heads, head_dim]` in the order of `pair_rows`, computed in float32."""
+    pairs = torch.view_as_complex(states.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turns).flatten(-2).to(states.dtype)
 
 
 def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -138,6 +138,9 @@ class Settings(BaseSettings):
         description="P(/augment) from which a query is augmented; unset: the checkpoint's own.",
     )
     max_batch_size: int | None = Field(None, ge=1, description="Most sequences in one forward pass.")
+    embedding_cache_items: int = Field(
+        0, ge=0, description="Finished embeddings to remember for items that come again exactly; 0: none."
+    )
 
     max_items: int = Field(256, ge=1, le=MAX_ITEMS, description="Most items of one call.")
     max_queue: int = Field(

@@ -46,6 +46,7 @@ def open_engine(settings: Settings, observer: EngineObserver | None = None) -> E
         threads=settings.threads,
         dtype=settings.dtype,
         device=settings.device,
+        embedding_cache_items=settings.embedding_cache_items,
     )
     if settings.max_batch_size is not None:
         engine_settings = replace(engine_settings, max_batch_size=settings.max_batch_size)

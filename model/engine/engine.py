@@ -14,6 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from model.engine.embedding_cache import EmbeddingCache
 from model.engine.preparation import Preparer
 from model.engine.request import Request, State
 from model.engine.runner import Decoded, Prefilled, Runner
@@ -30,8 +31,9 @@ _log = logging.getLogger(__name__)
 class Engine:
     """Continuous batching over one model; implements `model.types.Embedder`.
 
-    Every turn of the loop runs at most one bounded prefill and one decode step for all augmentations
-    that are under way, so a new query waits for one step of others' answers, never for a whole one.
+    Every turn of the loop runs at most one part of a long prompt, one bounded prefill, and one decode step
+    for all augmentations that are under way, so a new query waits for one step of others' answers, never
+    for a whole one.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class Engine:
         self._preparer = Preparer(loaded, self._settings)
         self._scheduler = Scheduler(self._settings)
         self._runner = Runner(loaded, self._settings)
+        self._cache = EmbeddingCache(self._settings.embedding_cache_items)
+        self._long: Request | None = None
         self._parked: deque[Request] = deque()
         self._decoding: list[Request] = []
         self._info = _describe(loaded, self._runner)
@@ -75,7 +79,11 @@ class Engine:
         `QueueFull` when the bounded queue is full and `EngineStopped` after `close`.
         """
         request = self._preparer.prepare(item, options, deadline)
-        self._scheduler.submit(request)
+        remembered = self._cache.get(request.cache_key()) if len(self._cache) else None
+        if remembered is not None and not self._scheduler.closed:
+            request.future.set_result(remembered)
+        else:
+            self._scheduler.submit(request)
         return request.future
 
     def embed(self, items: Sequence[Item], options: EmbedOptions) -> list[Embedding]:
@@ -119,33 +127,44 @@ class Engine:
         torch.set_num_threads(self._settings.thread_count())
         try:
             with torch.inference_mode():
-                while self._scheduler.wait(busy=bool(self._decoding or self._parked)):
+                while self._scheduler.wait(busy=bool(self._running())):
                     self._turn()
         except BaseException:
             _log.exception("The engine's thread died.")
             raise
         finally:
-            for request in [*self._scheduler.close(), *self._parked, *self._decoding]:
+            for request in [*self._scheduler.close(), *self._running()]:
                 self._fail(request, EngineStopped("The engine was stopped before the vector was ready."))
 
     def _turn(self) -> None:
-        """One turn: at most one prefill, at most one decode step."""
+        """One turn: at most one part of a long prompt, one prefill, one decode step."""
         self._drop_dead()
         self._start_parked()
+        if self._long is not None:
+            self._prefill_part(self._long)
         if batch := self._scheduler.next_batch(self._room()):
             self._admit(batch)
-            self._prefill(batch)
+            if self._runner.is_long(batch[0]):
+                self._long = batch[0]
+            else:
+                self._prefill(batch)
         if self._decoding:
             self._decode(list(self._decoding))
 
+    def _running(self) -> list[Request]:
+        """What has left the queue and is not finished."""
+        return [*([self._long] if self._long else []), *self._parked, *self._decoding]
+
     def _room(self) -> Room:
-        return Room(self._runner.cache.free_slots, self._settings.max_parked - len(self._parked))
+        """What may be begun; the long prompt may have to park when it is through."""
+        parked = len(self._parked) + (self._long is not None)
+        parking = max(0, self._settings.max_parked - parked)
+        return Room(self._runner.cache.free_slots, parking, long=self._long is None)
 
     def _drop_dead(self) -> None:
         """Let go of cancelled and expired requests, wherever they stand, and of their slots."""
         now = time.monotonic()
-        running = [*self._parked, *self._decoding]
-        dead = [request for request in running if request.future.cancelled() or request.expired(now)]
+        dead = [request for request in self._running() if request.future.cancelled() or request.expired(now)]
         for request in [*self._scheduler.drop_dead(), *dead]:
             self._fail(request, DeadlineExceeded("The deadline passed before the vector was ready."))
 
@@ -181,18 +200,28 @@ class Engine:
             with self._failing_alone(request):
                 self._take_route(request, result)
 
+    def _prefill_part(self, request: Request) -> None:
+        """The next part of the long prompt; after the last it goes on like any other."""
+        started = time.monotonic()
+        with self._failing_alone(request):
+            result = self._runner.prefill_part(request)
+            self._observe_step("prefill", 1, started)
+            if result is not None:
+                self._long = None
+                self._take_route(request, result)
+
     def _take_route(self, request: Request, result: Prefilled) -> None:
         request.augment_probability = result.augment_probability
         request.route = request.choose_route() if request.is_query else None
         if request.route is Route.AUGMENT and result.prompt_kv is not None:
-            self._begin_augmentation(request, result.prompt_kv)
+            self._begin_augmentation(request, result.prompt_kv())
         else:
             self._finish(request, result.vector)
 
     def _begin_augmentation(self, request: Request, prompt_kv: Tensor) -> None:
-        """Take a slot and `/augment` as given, or park with a copy that outlives the batch."""
+        """Take a slot and `/augment` as given, or park."""
         if self._runner.cache.free_slots == 0:
-            request.prompt_kv = prompt_kv.clone()
+            request.prompt_kv = prompt_kv
             request.state = State.PARKED
             self._parked.append(request)
             return
@@ -247,6 +276,7 @@ class Engine:
         if request.route is Route.AUGMENT:
             text = self._tokenizer.decode(request.answer, skip_special_tokens=True).strip()
         embedding = request.embedding(vector, text, time.monotonic())
+        self._cache.put(request.cache_key(), embedding)
         self._release(request)
         if request.future.set_running_or_notify_cancel():
             request.future.set_result(embedding)
@@ -263,8 +293,10 @@ class Engine:
         if request.state is State.DECODING:
             self._decoding.remove(request)
             self._runner.cache.free(request.slot)
+        if request is self._long:
+            self._long = None
         request.state = State.DONE
-        request.prompt_kv = request.image = None
+        request.prompt_kv = request.image = request.long_prompt = None
 
     def _observe_admission(self, waited: float) -> None:
         self._observe(lambda observer: observer.on_admitted(waited))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -28,6 +29,31 @@ class State(StrEnum):
 
 
 @dataclass(eq=False, slots=True)
+class LongPrompt:
+    """A prompt that is prefilled in parts: its inputs, and its keys and values so far.
+
+    `hidden` is `[L, H]` float32, `positions` `[3, L]`, `states` `[layers, 2, kv_heads, L, head_dim]`;
+    `done` of the L tokens are in `states`, and a part is at most `part` tokens.
+    """
+
+    hidden: Tensor
+    positions: Tensor
+    states: Tensor
+    part: int
+    done: int = 0
+
+    @property
+    def length(self) -> int:
+        """All its tokens."""
+        return len(self.hidden)
+
+    @property
+    def next_end(self) -> int:
+        """Where the next part ends."""
+        return min(self.done + self.part, self.length)
+
+
+@dataclass(eq=False, slots=True)
 class Request:
     """An item that was prepared on its caller's thread, and what the engine has made of it so far.
 
@@ -50,6 +76,7 @@ class Request:
     augment_probability: float | None = None
     route: Route | None = None
     prompt_kv: Tensor | None = None  # while parked: [layers, 2, kv_heads, P, head_dim]
+    long_prompt: LongPrompt | None = None  # while prefilled in parts
     slot: int = -1  # while decoding
     next_token: int = -1  # while decoding: what is fed next
     answer: list[int] = field(default_factory=list)
@@ -78,6 +105,12 @@ class Request:
     def rope_delta(self) -> int:
         """Rotary position minus index, for tokens after the prompt."""
         return self.image_span.delta if self.image_span else 0
+
+    def cache_key(self) -> Hashable:
+        """All that its embedding depends on."""
+        image = self.image.sha256 if self.image else None
+        options = (self.input_type, self.choice, self.threshold, self.max_augment_tokens)
+        return (tuple(self.ids), image, *options)
 
     def expired(self, now: float) -> bool:
         """Whether its deadline has passed."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.baseline import TransformersDecoder
 from model.decoder import Decoder
-from model.engine.request import Request
+from model.engine.request import LongPrompt, Request
 from model.engine.settings import EngineSettings
 from model.engine.vision_cache import VisionCache
 from model.kv_cache import KVCache
@@ -28,12 +31,12 @@ class Prefilled:
     """What the single pass gives for one request.
 
     `vector` is `[D]`, pooled at the EOS. A query also gets P(/augment); a query that may be augmented
-    also its prompt's keys and values, a view of `[layers, 2, kv_heads, P, head_dim]`.
+    also a call that gives its prompt's keys and values, `[layers, 2, kv_heads, P, head_dim]`.
     """
 
     vector: Vector
     augment_probability: float | None
-    prompt_kv: Tensor | None
+    prompt_kv: Callable[[], Tensor] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,12 @@ class Runner:
         self.device = settings.torch_device()
         self.dtype = settings.torch_dtype()
         self.routes = loaded.routes
-        self.decoder = Decoder(loaded.model, self.dtype, self.device)
+        self._settings = settings
+        self.decoder: Decoder | TransformersDecoder
+        if settings.decoder == "solomon":
+            self.decoder = Decoder(loaded.model, self.dtype, self.device, settings.packs_steps())
+        else:
+            self.decoder = TransformersDecoder(loaded.model, self.dtype, self.device)
         self._tower = loaded.model.model.visual
         weight = next(self._tower.parameters())
         if (weight.dtype, weight.device) != (self.dtype, self.device):
@@ -76,45 +84,80 @@ class Runner:
 
     def prefill(self, batch: Sequence[Request]) -> list[Prefilled]:
         """The single pass over `prompt + /embed + EOS` (queries) or the prompt (documents)."""
-        keep = [row for row, request in enumerate(batch) if request.may_augment]
-        hidden, kept = self.decoder.prefill(*self._inputs(batch), keep)
+        hidden, kept = self.decoder.prefill(*self._inputs(batch))
+        # Cropped to the prompt: the two tokens of the single pass are left behind.
+        states = [partial(kept.of, row, len(request.ids)) for row, request in enumerate(batch)]
+        return self._prefilled(batch, hidden, states)
+
+    def is_long(self, request: Request) -> bool:
+        """Whether its prompt is over the budget of a step, and has to be prefilled in parts."""
+        return request.prefill_length > self._settings.step_tokens(request.priority)
+
+    def prefill_part(self, request: Request) -> Prefilled | None:
+        """The next part of a long prompt; the same as `prefill` gives after the last, None before."""
+        if request.long_prompt is None:
+            request.long_prompt = self._long_prompt(request)
+        prompt, length = request.long_prompt, len(request.ids)
+        start, end = prompt.done, prompt.next_end
+        last = end == prompt.length
+        wanted = [length - 1 - start, end - 1 - start] if last else []
+        part = slice(start, end)
+        hidden = self.decoder.extend(
+            prompt.hidden[part], prompt.positions[:, part], wanted, prompt.states, start
+        )
+        prompt.done = end
+        if not last:
+            return None
+        states = prompt.states[:, :, :, :length]
+        return self._prefilled([request], hidden[None], [lambda: states])[0]
+
+    def _long_prompt(self, request: Request) -> LongPrompt:
+        hidden, positions, _ = self._inputs([request])
+        length = request.prefill_length
+        parts = math.ceil(length / self._settings.step_tokens(request.priority))
+        decoder = self.decoder
+        shape = (decoder.layer_count, 2, decoder.kv_heads, length, decoder.head_dim)
+        states = torch.empty(shape, dtype=self.dtype, device=self.device)
+        return LongPrompt(hidden[0], positions[:, 0], states, part=math.ceil(length / parts))
+
+    def _prefilled(
+        self, batch: Sequence[Request], hidden: Tensor, states: Sequence[Callable[[], Tensor]]
+    ) -> list[Prefilled]:
+        """From final hidden states at the places of `_inputs`, `[B, 2, H]`, to what each request gets."""
         vectors = _unit_vectors(hidden[:, 1])
         routing = self.decoder.logits_of(hidden[:, 0], (self.routes.embed_id, self.routes.augment_id))
         # In float32 a sure route would round to exactly 1, which no threshold could tell from the next.
         probabilities = routing.double().softmax(dim=-1)[:, 1].tolist()
-        place = {row: index for index, row in enumerate(keep)}
         return [
             Prefilled(
                 vector=vectors[row],
                 augment_probability=probabilities[row] if request.is_query else None,
-                # Cropped to the prompt: the two tokens of the single pass are left behind.
-                prompt_kv=kept[:, :, place[row], :, : len(request.ids)]
-                if kept is not None and row in place
-                else None,
+                prompt_kv=states[row] if request.may_augment else None,
             )
             for row, request in enumerate(batch)
         ]
 
     def decode(self, batch: Sequence[Request]) -> list[Decoded]:
         """Feed every request's `next_token`, and advance its slot."""
-        slots = [request.slot for request in batch]
-        positions = [self.cache.lengths[request.slot] + request.rope_delta for request in batch]
-        tokens = [request.next_token for request in batch]
+        rows = sorted(batch, key=lambda request: request.slot)  # slots side by side are read in place
+        slots = [request.slot for request in rows]
+        positions = [self.cache.lengths[request.slot] + request.rope_delta for request in rows]
+        tokens = [request.next_token for request in rows]
         hidden = self.decoder.decode(tokens, positions, slots, self.cache)
         eos = self.routes.eos_id
         ending = [row for row, token in enumerate(tokens) if token == eos]
         going = [row for row, token in enumerate(tokens) if token != eos]
-        steps: dict[int, Decoded] = {}
+        steps: dict[int, Decoded] = {}  # by slot
         if ending:
             vectors = _unit_vectors(hidden[ending])
-            steps.update((row, Decoded(vectors[index], eos)) for index, row in enumerate(ending))
+            steps.update((slots[row], Decoded(vectors[index], eos)) for index, row in enumerate(ending))
         if going:
-            logits = self.decoder.logits(hidden[going]).masked_fill(self._banned, -torch.inf)
-            chosen = logits.argmax(dim=-1).tolist()
-            steps.update((row, Decoded(None, token)) for row, token in zip(going, chosen, strict=True))
+            logits = self.decoder.logits(hidden[going] if ending else hidden)
+            chosen = logits.masked_fill_(self._banned, -torch.inf).argmax(dim=-1).tolist()
+            steps.update((slots[row], Decoded(None, token)) for row, token in zip(going, chosen, strict=True))
         for slot in slots:
             self.cache.lengths[slot] += 1
-        return [steps[row] for row in range(len(batch))]
+        return [steps[request.slot] for request in batch]
 
     def _inputs(self, batch: Sequence[Request]) -> tuple[Tensor, Tensor, Tensor]:
         """Right-padded embeddings `[B, L, H]`, positions `[3, B, L]`, and the places to read `[B, 2]`.

@@ -19,10 +19,14 @@ _RETRY_BOUNDS = (0.1, 60.0)  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many more augmentations can be taken in: free KV slots, and parking places behind them."""
+    """How many more augmentations can be taken in: free KV slots, and parking places behind them.
+
+    `long`: whether a prompt may be begun that takes more than one step; there is one of these at a time.
+    """
 
     slots: int
     parking: int
+    long: bool = True
 
 
 class Scheduler:
@@ -40,6 +44,11 @@ class Scheduler:
     def depth(self) -> int:
         """Requests that wait."""
         return len(self._queue)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is accepted."""
+        return self._closed
 
     def submit(self, request: Request) -> None:
         """Queue a request. Raises `QueueFull`, or `EngineStopped` after `close`."""
@@ -90,7 +99,7 @@ class Scheduler:
         an outlier in length neither stretches a batch nor starves. What runs later by its priority does
         not join either: a query would have to wait for the documents that share its batch. A forced
         augmentation needs a free slot; a query that may turn out to need one needs a slot or a parking
-        place.
+        place. A prompt above the budget comes alone, to be prefilled in parts.
         """
         batch = _Batch(self._settings, room)
         with self._changed:
@@ -133,6 +142,8 @@ class _Batch:
         """Add the request if it fits; says whether it did."""
         if self.requests and request.priority > self.requests[0].priority:
             return False
+        if self._is_long(request) and not self._room.long:
+            return False
         if not (self._has_room(request) and self._pads_well(request.prefill_length)):
             return False
         self.requests.append(request)
@@ -141,6 +152,9 @@ class _Batch:
         self._augmenting += request.may_augment
         self._forced += request.forced_to_augment
         return True
+
+    def _is_long(self, request: Request) -> bool:
+        return request.prefill_length > self._settings.step_tokens(request.priority)
 
     def _has_room(self, request: Request) -> bool:
         if not request.may_augment:
@@ -156,10 +170,6 @@ class _Batch:
             return False
         padded = max(self._longest, length) * (len(self.requests) + 1)
         padding = padded - self._tokens - length
-        return padded <= self._token_budget() and padding <= max(_FREE_PADDING, padded // 3)
-
-    def _token_budget(self) -> int:
-        most, background = self._settings.max_batch_tokens, self._settings.max_background_tokens
-        if self.requests[0].priority > 0 and background is not None:
-            return min(most, background)
-        return most
+        return padded <= self._settings.step_tokens(self.requests[0].priority) and padding <= max(
+            _FREE_PADDING, padded // 3
+        )

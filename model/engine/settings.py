@@ -7,48 +7,73 @@ from dataclasses import dataclass
 
 import torch
 
+from model.step_linear import packs_half
+
+# Parts of a long prompt are of equal length, and the last must hold the three tokens that are read.
+LEAST_BATCH_TOKENS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
     """Bounds of the engine's work and memory; the defaults suit a laptop's CPU.
 
     `max_queue`: requests accepted and not yet running. `max_batch_tokens` and `max_batch_size`: one
-    prefill, padding included. `max_background_tokens`: the same for a prefill of requests with a priority
+    prefill, padding included; a longer prompt is prefilled in parts, between which others have their turn
+    (None: 512 on a CPU, 4096 on a GPU). `max_background_tokens`: the same for requests with a priority
     above 0, behind which a query may have to wait (None: no other than `max_batch_tokens`). `max_decoding`:
     augmentations that decode at once, each holding a slot of the KV cache. `max_parked`: augmentations that
     wait for a slot with their prompt's keys and values kept. `max_augment_limit`: the most answer tokens
-    that a request may ask for. `dtype`: "float32", "bfloat16", or "auto", which takes bfloat16 where the
-    hardware computes with it. `device`: a torch device, or None for CUDA where there is any. `threads`:
-    None uses the cores the process may use.
+    that a request may ask for. `embedding_cache_items`: finished embeddings to remember for items that come
+    again exactly (0: none). `decoder`: "solomon", or "transformers" for the baseline. `dtype`: "float32",
+    "bfloat16", or "auto", which takes bfloat16 where the hardware computes with it. `half_steps`: decode
+    with weights packed in float16 (None: with dtype "auto" on CPUs that can, see `model/step_linear.py`).
+    `device`: a torch device, or None for CUDA where there is any. `threads`: None uses the cores the
+    process may use.
     """
 
     max_queue: int = 512
-    max_batch_tokens: int = 4096
-    max_background_tokens: int | None = 1024
+    max_batch_tokens: int | None = None
+    max_background_tokens: int | None = 256
     max_batch_size: int = 64
     max_decoding: int = 32
     max_parked: int = 64
     max_augment_limit: int = 128
     vision_cache_items: int = 1024
     vision_cache_bytes: int = 256 * 2**20
+    embedding_cache_items: int = 0
+    decoder: str = "solomon"
+    half_steps: bool | None = None
     threads: int | None = None
     dtype: str = "auto"
     device: str | None = None
 
     def __post_init__(self) -> None:
-        positive = ("max_queue", "max_batch_tokens", "max_batch_size", "max_decoding", "max_augment_limit")
+        positive = ("max_queue", "max_batch_size", "max_decoding", "max_augment_limit")
         for name in positive:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        for name in ("max_parked", "vision_cache_items", "vision_cache_bytes"):
+        for name in ("max_parked", "vision_cache_items", "vision_cache_bytes", "embedding_cache_items"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}.")
-        if self.max_background_tokens is not None and self.max_background_tokens < 1:
-            raise ValueError(f"max_background_tokens must be at least 1, not {self.max_background_tokens}.")
+        for name in ("max_batch_tokens", "max_background_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < LEAST_BATCH_TOKENS:
+                raise ValueError(f"{name} must be at least {LEAST_BATCH_TOKENS}, not {value}.")
+        if self.decoder not in ("solomon", "transformers"):
+            raise ValueError(f"decoder must be solomon or transformers, not {self.decoder!r}.")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads must be at least 1, not {self.threads}.")
         if self.dtype not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"dtype must be auto, float32 or bfloat16, not {self.dtype!r}.")
+
+    def step_tokens(self, priority: int) -> int:
+        """The token budget of one prefill of requests with this priority."""
+        most = self.max_batch_tokens
+        if most is None:
+            most = 512 if self.torch_device().type == "cpu" else 4096
+        if priority > 0 and self.max_background_tokens is not None:
+            return min(most, self.max_background_tokens)
+        return most
 
     def torch_device(self) -> torch.device:
         """The device to run on."""
@@ -59,6 +84,12 @@ class EngineSettings:
         if self.dtype == "auto":
             return fast_dtype(self.torch_device())
         return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32
+
+    def packs_steps(self) -> bool:
+        """Whether decode steps use weights packed in float16."""
+        if self.half_steps is None:
+            return self.dtype == "auto" and packs_half(self.torch_device())
+        return self.half_steps
 
     def thread_count(self) -> int:
         """CPU threads for torch: as set here, else OMP_NUM_THREADS, else the cores of the process."""

@@ -3,9 +3,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.baseline import TransformersDecoder
 from model.decoder import Decoder
 from model.kv_cache import KVCache
 from model.rope import ImageSpan, prompt_positions
+from model.step_linear import StepLinear, packs_half
 from tests.model.tiny import build_tiny_model, build_tokenizer
 
 TOKENIZER = build_tokenizer()
@@ -14,6 +16,10 @@ CPU = torch.device("cpu")
 DECODER = Decoder(MODEL, torch.float32, CPU)
 IMAGE_ID = MODEL.config.image_token_id
 PLAIN = st.lists(st.integers(0, 255), min_size=1, max_size=24)
+
+
+BASELINE = TransformersDecoder(MODEL, torch.float32, CPU)
+both = pytest.mark.parametrize("decoder", [DECODER, BASELINE], ids=["solomon", "transformers"])
 
 
 def close(actual, expected):
@@ -36,8 +42,8 @@ def reference(ids, grid_thw=None, features=None):
     ]
 
 
-def prefill(sequences, spans=None, features=None, keep=()):
-    """The decoder's final hidden states at every index, `[B, L, H]`, and the kept keys and values."""
+def inputs(sequences, spans=None, features=None):
+    """Embeddings `[B, L, H]` and positions `[3, B, L]` of padded sequences."""
     spans = spans or [None] * len(sequences)
     longest = max(map(len, sequences))
     ids = torch.zeros(len(sequences), longest, dtype=torch.long)
@@ -49,8 +55,14 @@ def prefill(sequences, spans=None, features=None, keep=()):
     for row, span in enumerate(spans):
         if span is not None:
             hidden[row, span.start : span.start + span.count] = features[row]
-    wanted = torch.arange(longest).expand(len(sequences), -1)
-    return DECODER.prefill(hidden, positions, wanted, keep)
+    return hidden, positions
+
+
+def prefill(sequences, spans=None, features=None, decoder=DECODER):
+    """The decoder's final hidden states at every index, `[B, L, H]`, and the kept keys and values."""
+    hidden, positions = inputs(sequences, spans, features)
+    wanted = torch.arange(hidden.shape[1]).expand(len(sequences), -1)
+    return decoder.prefill(hidden, positions, wanted)
 
 
 def image_sequence(before, rows, columns, after):
@@ -68,23 +80,24 @@ def test_positions_equal_transformers(before, rows, columns, after):
     assert span.delta == delta.item()
 
 
+@both
 @torch.inference_mode()
-def test_text_equals_transformers():
+def test_text_equals_transformers(decoder):
     ids = TOKENIZER("<|im_start|>user\nWhere do they live?<|im_end|>")["input_ids"]
-    hidden, kept = prefill([ids])
+    hidden, _ = prefill([ids], decoder=decoder)
     close(hidden[0], reference(ids))
-    assert kept is None
-    close(DECODER.logits(hidden[0]), MODEL.lm_head(reference(ids)))
-    close(DECODER.logits_of(hidden[0], [5, 9]), MODEL.lm_head(reference(ids))[:, [5, 9]])
+    close(decoder.logits(hidden[0]), MODEL.lm_head(reference(ids)))
+    close(decoder.logits_of(hidden[0], [5, 9]), MODEL.lm_head(reference(ids))[:, [5, 9]])
 
 
+@both
 @torch.inference_mode()
-def test_mixed_padded_batch_equals_transformers():
+def test_mixed_padded_batch_equals_transformers(decoder):
     first, first_span = image_sequence([1, 2, 3], 2, 4, [9, 8, 7, 6])
     second = [11, 12]
     third, third_span = image_sequence([4], 3, 3, [5] * 20)
     features = {0: torch.randn(8, 64), 2: torch.randn(9, 64)}
-    hidden, _ = prefill([first, second, third], [first_span, None, third_span], features)
+    hidden, _ = prefill([first, second, third], [first_span, None, third_span], features, decoder)
     close(hidden[0, : len(first)], reference(first, [1, 4, 8], features[0]))
     close(hidden[1, :2], reference(second))
     close(hidden[2], reference(third, [1, 6, 6], features[2]))
@@ -100,36 +113,38 @@ def test_batched_equals_one_by_one(sequences):
         torch.testing.assert_close(hidden[row, : len(sequence)], alone[0], atol=2e-5, rtol=1e-4)
 
 
-@settings(deadline=None, max_examples=20)
+@both
+@settings(deadline=None, max_examples=15)
 @given(prompts=st.lists(PLAIN, min_size=1, max_size=4), tails=st.lists(PLAIN, min_size=4, max_size=4))
 @torch.inference_mode()
-def test_decoding_after_a_crop_equals_a_full_forward(prompts, tails):
+def test_decoding_after_a_crop_equals_a_full_forward(decoder, prompts, tails):
     cache = KVCache(2, 6, 2, 64, 16, torch.float32, CPU)
     cache.states.fill_(50.0)  # whatever lies past a slot's length must not matter
     noisy = [[*prompt, 250, 251] for prompt in prompts]
     rows = list(range(len(prompts)))
-    _, kept = prefill(noisy, keep=rows)
-    slots = [cache.allocate(kept[:, :, row, :, : len(prompts[row])]) for row in rows]
+    _, kept = prefill(noisy, decoder=decoder)
+    slots = [cache.allocate(kept.of(row, len(prompts[row]))) for row in rows]
     running = dict(zip(slots, zip(prompts, tails, strict=False), strict=True))
     for step in range(max(map(len, tails))):
         active = {slot: pair for slot, pair in running.items() if step < len(pair[1])}
         if not active:
             break
         tokens = [tail[step] for _, tail in active.values()]
-        hidden = DECODER.decode(tokens, [cache.lengths[slot] for slot in active], list(active), cache)
+        hidden = decoder.decode(tokens, [cache.lengths[slot] for slot in active], list(active), cache)
         for row, (slot, (prompt, tail)) in enumerate(active.items()):
             cache.lengths[slot] += 1
             close(hidden[row], reference([*prompt, *tail[: step + 1]])[-1])
 
 
+@both
 @torch.inference_mode()
-def test_decoding_after_an_image_continues_its_positions():
+def test_decoding_after_an_image_continues_its_positions(decoder):
     ids, span = image_sequence([1, 2, 3], 3, 2, [9, 8])
     features = torch.randn(6, 64)
-    _, kept = prefill([ids], [span], [features], keep=[0])
+    _, kept = prefill([ids], [span], [features], decoder)
     cache = KVCache(2, 1, 2, 32, 16, torch.float32, CPU)
-    slot = cache.allocate(kept[:, :, 0])
-    hidden = DECODER.decode([77], [len(ids) + span.delta], [slot], cache)
+    slot = cache.allocate(kept.of(0, len(ids)))
+    hidden = decoder.decode([77], [len(ids) + span.delta], [slot], cache)
     close(hidden[0], reference([*ids, 77], [1, 6, 4], features)[-1])
 
 
@@ -142,6 +157,64 @@ def test_bfloat16_stays_close():
     expected = reference(ids[0].tolist())[-1]
     assert hidden.dtype == torch.float32
     assert torch.cosine_similarity(hidden[0, 0], expected, dim=0) > 0.99
+
+
+@both
+@settings(deadline=None, max_examples=15)
+@given(before=PLAIN, after=PLAIN, part=st.integers(1, 20))
+@torch.inference_mode()
+def test_a_prompt_in_parts_equals_one_pass(decoder, before, after, part):
+    ids, span = image_sequence(before, 3, 2, after)
+    features = torch.randn(6, 64)
+    hidden, positions = inputs([ids], [span], [features])
+    states = torch.full((2, 2, 2, len(ids), 16), float("nan"))  # what is not yet written must not matter
+    final = []
+    for start in range(0, len(ids), part):
+        end = min(start + part, len(ids))
+        for _ in range(2):  # a part that is run again changes nothing
+            found = decoder.extend(
+                hidden[0, start:end], positions[:, 0, start:end], range(end - start), states, start
+            )
+        final.append(found)
+    close(torch.cat(final), reference(ids, [1, 6, 4], features))
+    _, kept = prefill([ids], [span], [features], decoder)
+    close(states, kept.of(0, len(ids)))
+
+
+@torch.inference_mode()
+def test_slots_apart_and_out_of_order_decode_as_alone():
+    prompts = [[1, 2, 3], [4, 5, 6, 7], [8, 9], [10, 11, 12]]
+    _, kept = prefill(prompts)
+    cache = KVCache(2, 4, 2, 16, 16, torch.float32, CPU)
+    for row, prompt in enumerate(prompts):
+        cache.allocate(kept.of(row, len(prompt)))
+    for slots in ([3, 0], [1, 2, 3], [2], [0, 2, 3]):
+        hidden = DECODER.decode([40] * len(slots), [cache.lengths[slot] for slot in slots], slots, cache)
+        for row, slot in enumerate(slots):
+            close(hidden[row], reference([*prompts[slot], 40])[-1])
+
+
+@pytest.mark.skipif(not packs_half(CPU), reason="this CPU or build of torch has no FBGEMM")
+@torch.inference_mode()
+def test_steps_with_half_weights_stay_close():
+    half = Decoder(MODEL, torch.float32, CPU, pack_steps=True)
+    assert half.decode_bytes * 2 == DECODER.decode_bytes
+    prompt = [1, 2, 3, 4, 5, 6]
+    _, kept = prefill([prompt], decoder=half)
+    cache = KVCache(2, 1, 2, 16, 16, torch.float32, CPU)
+    slot = cache.allocate(kept.of(0, len(prompt)))
+    hidden = half.decode([77], [len(prompt)], [slot], cache)
+    expected = reference([*prompt, 77])[-1]
+    assert torch.cosine_similarity(hidden[0], expected, dim=0) > 0.9999
+    logits = half.logits(expected[None])
+    assert torch.cosine_similarity(logits[0], MODEL.lm_head(expected), dim=0) > 0.9999
+
+
+def test_a_weight_that_float16_cannot_hold_is_left_as_it_is():
+    weight = torch.tensor([[70_000.0, 1.0]])
+    product = StepLinear(weight, packed=True)
+    assert product.stored_bytes == weight.nbytes
+    assert product(torch.ones(1, 2)).item() == 70_001.0
 
 
 def test_slots_are_allocated_lowest_first_and_freed_once():
@@ -182,8 +255,8 @@ def test_a_slot_that_held_nan_is_clean_for_the_next():
     cache.free(0)
     cache.free(1)
     prompts = [[1, 2], [3, 4, 5, 6, 7, 8, 9]]
-    _, kept = prefill(prompts, keep=[0, 1])
-    slots = [cache.allocate(kept[:, :, row, :, : len(prompts[row])]) for row in (0, 1)]
+    _, kept = prefill(prompts)
+    slots = [cache.allocate(kept.of(row, len(prompts[row]))) for row in (0, 1)]
     hidden = DECODER.decode([40, 41], [2, 7], slots, cache)
     close(hidden[0], reference([1, 2, 40])[-1])
     close(hidden[1], reference([*prompts[1], 41])[-1])

@@ -223,6 +223,16 @@ def test_dynamic_resolution_equals_two_passes():
     engine.close()
 
 
+@pytest.mark.parametrize("choice", [RouteChoice.AUTO, RouteChoice.AUGMENT])
+def test_the_engine_on_transformers_answers_the_same(engine, choice):
+    other = Engine(load_tiny(), EngineSettings(dtype="float32", decoder="transformers"))
+    options = EmbedOptions(route=choice)
+    for first, second in zip(gather(engine, ITEMS, options), gather(other, ITEMS, options), strict=True):
+        np.testing.assert_allclose(first.vector, second.vector, atol=1e-4)
+        assert (first.route, first.augmentation) == (second.route, second.augmentation)
+    other.close()
+
+
 def test_bfloat16_stays_close(engine, loaded):
     other = Engine(loaded, EngineSettings(dtype="bfloat16"))
     options = EmbedOptions(route=RouteChoice.EMBED)

@@ -90,6 +90,23 @@ def test_an_outlier_in_length_gets_its_own_batch():
     assert scheduler.next_batch(PLENTY) == [long]
 
 
+def test_a_prompt_above_the_budget_comes_alone_and_one_at_a_time():
+    first, second, short = request(600), request(600), request(10)
+    scheduler = filled([first, second, short], max_batch_tokens=512)
+    assert scheduler.next_batch(PLENTY) == [first]
+    assert scheduler.next_batch(Room(100, 100, long=False)) == [short]
+    assert scheduler.next_batch(Room(100, 100, long=False)) == []
+    assert scheduler.next_batch(PLENTY) == [second]
+
+
+def test_what_runs_behind_others_has_a_budget_of_its_own():
+    document = request(300, input_type=InputType.DOCUMENT, priority=1)
+    scheduler = filled([document, request(300)], max_batch_tokens=512, max_background_tokens=256)
+    assert len(scheduler.next_batch(Room(100, 100, long=False))) == 1
+    assert scheduler.next_batch(Room(100, 100, long=False)) == []
+    assert scheduler.next_batch(PLENTY) == [document]
+
+
 def test_without_room_only_what_needs_no_slot_runs():
     document = request(input_type=InputType.DOCUMENT)
     forced_embed = request(choice=RouteChoice.EMBED)
@@ -144,7 +161,16 @@ def test_closed():
 
 @pytest.mark.parametrize(
     "bad",
-    [{"max_queue": 0}, {"max_parked": -1}, {"max_background_tokens": 0}, {"threads": 0}, {"dtype": "int8"}],
+    [
+        {"max_queue": 0},
+        {"max_parked": -1},
+        {"max_batch_tokens": 15},
+        {"max_background_tokens": 0},
+        {"embedding_cache_items": -1},
+        {"decoder": "vllm"},
+        {"threads": 0},
+        {"dtype": "int8"},
+    ],
 )
 def test_settings_name_what_is_wrong(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
