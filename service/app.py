@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 
+from service.auth.keyring import Keyring
+from service.auth.scopes import RouteAccess
 from service.error_handlers import add_error_handlers
 from service.image_urls import ImageFetcher
 from service.metrics import Metrics
@@ -93,11 +95,11 @@ def create_app(
         openapi_url="/openapi.json",
     )
     app.state.runtime = runtime
-    _add_middleware(app, settings, metrics)
-    add_error_handlers(app, metrics)
-    use_problem_documents(app, needs_key=bool(settings.api_keys))
     for module in (embed, search, collections, backups, rebuild, documents, openai, operations, docs, page):
         app.include_router(module.router)
+    _add_middleware(app, settings, metrics)
+    add_error_handlers(app, metrics)
+    use_problem_documents(app, needs_key=settings.needs_key)
     return app
 
 
@@ -109,7 +111,8 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
         backup_limit=settings.max_backup_bytes,
         metrics=metrics,
     )
-    app.add_middleware(ApiKeyMiddleware, keys=settings.api_keys, metrics=metrics)
+    keyring = Keyring([key.get_secret_value() for key in settings.api_keys], settings.api_keys_file)
+    app.add_middleware(ApiKeyMiddleware, keyring=keyring, access=RouteAccess(app.routes), metrics=metrics)
     if settings.checks_host:
         app.add_middleware(HostNameMiddleware, allowed=settings.allowed_hosts, metrics=metrics)
     app.add_middleware(FailuresMiddleware)

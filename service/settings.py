@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from platformdirs import user_data_path
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from index.opening import check_milvus, is_milvus
 from index.settings import FLAT_THRESHOLD
+from service.auth.keys import configured_keys, read_key_file
 from service.schemas.items import MAX_ITEMS
 
 DEFAULT_CHECKPOINT = "solomon-mini"
@@ -79,7 +80,14 @@ class Settings(BaseSettings):
     allow_open: bool = Field(
         False, description="Serve an address that other machines can reach although no API key is set."
     )
-    api_keys: Secrets = Field((), description="Comma-separated API keys; every call but health needs one.")
+    api_keys: Secrets = Field(
+        (),
+        description="Comma-separated API keys, plain (with every scope) or lines of `solomon key new`; every "
+        "call but health needs one.",
+    )
+    api_keys_file: Path | None = Field(
+        None, description="File of API keys, a line of `solomon key new` each; read again when it changes."
+    )
 
     allowed_hosts: Hosts = Field(
         (),
@@ -161,17 +169,38 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text.")
 
     @property
+    def needs_key(self) -> bool:
+        """Whether every call but health needs an API key."""
+        return bool(self.api_keys) or self.api_keys_file is not None
+
+    @property
     def checks_host(self) -> bool:
         """Whether the Host header decides if a call is answered."""
-        return bool(self.allowed_hosts) or (is_loopback(self.host) and not self.api_keys)
+        return bool(self.allowed_hosts) or (is_loopback(self.host) and not self.needs_key)
+
+    @field_validator("api_keys")
+    @classmethod
+    def _check_keys(cls, entries: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        configured_keys(entry.get_secret_value() for entry in entries)
+        return entries
+
+    @field_validator("api_keys_file")
+    @classmethod
+    def _check_key_file(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                read_key_file(path)
+            except OSError as error:
+                raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+        return path
 
     @model_validator(mode="after")
     def _check_exposure(self) -> Self:
-        if not is_loopback(self.host) and not self.api_keys and not self.allow_open:
+        if not is_loopback(self.host) and not self.needs_key and not self.allow_open:
             raise ValueError(
                 f"host {self.host} can be reached by other machines and no API key is set: set "
-                "SOLOMON_API_KEYS, listen on 127.0.0.1, or set SOLOMON_ALLOW_OPEN=true "
-                "if something in front checks callers"
+                "SOLOMON_API_KEYS or SOLOMON_API_KEYS_FILE, listen on 127.0.0.1, or set "
+                "SOLOMON_ALLOW_OPEN=true if something in front checks callers"
             )
         return self
 
