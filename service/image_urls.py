@@ -18,6 +18,8 @@ from model.errors import ImageTooLarge, InputError
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
 
 MAX_REDIRECTS = 3
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all that IANA has given out of IPv6
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -38,8 +40,11 @@ def is_public(address: str) -> bool:
         embedded = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
         if embedded is not None:
             return is_public(str(embedded))
-        if ip in ipaddress.ip_network("64:ff9b::/96"):  # NAT64 carries an IPv4 address in its last 32 bits
+        if ip in _NAT64:  # carries an IPv4 address in its last 32 bits
             return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
+        # Outside of it lie older ways to write private addresses, which is_global calls global.
+        if ip not in _GLOBAL_UNICAST:
+            return False
     return ip.is_global and not ip.is_multicast
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -18,6 +19,7 @@ from service.schemas.items import MAX_ITEMS
 
 DEFAULT_CHECKPOINT = "solomon-mini"
 FAISS = "faiss"
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?", re.ASCII)
 
 
 def default_checkpoint() -> Path:
@@ -64,8 +66,17 @@ def _lower_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(host.lower().rstrip(".") for host in hosts)
 
 
+def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"{origin!r} is not an origin such as https://shop.example, without a path")
+    return tuple(origin.lower() for origin in origins)
+
+
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_commas)]
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas), AfterValidator(_lower_hosts)]
+
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas), AfterValidator(_check_origins)]
 
 
 class Settings(BaseSettings):
@@ -93,6 +104,12 @@ class Settings(BaseSettings):
         (),
         description="Comma-separated host names to answer to besides localhost and 127.0.0.1; unset: any, "
         "but only those two on a loopback address without API keys.",
+    )
+
+    cors_origins: Origins = Field(
+        (),
+        description="Comma-separated origins of web pages that may call, such as https://shop.example; none "
+        "by default. '*' is every page, and needs API keys.",
     )
 
     data_dir: Path = Field(
@@ -152,6 +169,13 @@ class Settings(BaseSettings):
         1024, ge=1, description="Most items waiting for the model; beyond it calls get 429."
     )
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body.")
+    max_total_body_bytes: int = Field(
+        256 * 2**20, ge=1024, description="Most bytes of request bodies in memory; beyond it calls get 429."
+    )
+    body_timeout_seconds: float = Field(60.0, gt=0, description="Time for a request body to arrive.")
+    max_connections: int = Field(
+        1000, ge=1, description="Most connections at once; further ones are closed unanswered."
+    )
     max_backup_bytes: int = Field(
         256 * 2**30, ge=1024, description="Largest file that a collection is restored from."
     )
@@ -201,6 +225,24 @@ class Settings(BaseSettings):
                 f"host {self.host} can be reached by other machines and no API key is set: set "
                 "SOLOMON_API_KEYS or SOLOMON_API_KEYS_FILE, listen on 127.0.0.1, or set "
                 "SOLOMON_ALLOW_OPEN=true if something in front checks callers"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_cors(self) -> Self:
+        if "*" in self.cors_origins and not self.needs_key:
+            raise ValueError(
+                "cors_origins is '*' and no API key is set, so every web page could use the server through "
+                "its visitors: set SOLOMON_API_KEYS, or name the origins"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_bodies(self) -> Self:
+        if self.max_total_body_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"max_total_body_bytes ({self.max_total_body_bytes}) is below max_body_bytes "
+                f"({self.max_body_bytes}): raise SOLOMON_MAX_TOTAL_BODY_BYTES or lower SOLOMON_MAX_BODY_BYTES"
             )
         return self
 

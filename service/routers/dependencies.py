@@ -54,6 +54,7 @@ _MEANINGS = {
     401: "An API key is needed.",
     403: "The API key lacks the scope that `detail` names, or the server does not answer to the host name.",
     404: "The collection, document or model does not exist.",
+    408: "The body did not arrive in time.",
     409: "The collection was made by another model, or is being rebuilt.",
     413: "The body or an image is too large.",
     415: "What was given as an image is not one.",
@@ -65,7 +66,7 @@ _MEANINGS = {
     507: "The disk refused the write; nothing was kept.",
 }
 _COMMON = (401, 403, 429, 503)
-_EMBEDDING = (400, 401, 403, 413, 415, 422, 429, 503, 504)
+_EMBEDDING = (400, 401, 403, 408, 413, 415, 422, 429, 503, 504)
 
 
 def documented(*statuses: int, embeds: bool = False) -> dict[int | str, dict[str, Any]]:
