@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from starlette.requests import Request
@@ -137,15 +138,16 @@ def test_a_backup_may_take_long_as_long_as_it_goes_on(app):
     async def run():
         restore = {"path": "/collections/c/backup", "method": "PUT"}
         call = Call(**restore)
+        patient = BodyLimitMiddleware(read_and_wait, replace(LIMITS, seconds=2.0), Metrics())
 
         async def drip():
-            for _ in range(12):
-                call.send_part(50)
-                await asyncio.sleep(0.01)
+            for _ in range(5):
+                call.send_part(100)
+                await asyncio.sleep(0.5)
             call.send_part(1, more=False)
 
-        await asyncio.gather(drip(), call.run(app))
-        assert call.status == 200  # 601 bytes in 120 ms, of which the memory's bound knows nothing
+        await asyncio.gather(drip(), call.run(patient))
+        assert call.status == 200  # 501 bytes in 2.5 s, of which the memory's bound knows nothing
         stalled = Call(**restore)
         stalled.send_part(50)
         assert (await stalled.run(app)).status == 408

@@ -17,8 +17,8 @@ PATIENCE = 60  # how long a test waits for what should take fractions of a secon
 
 
 class Hasty(BoundedHttpProtocol):
-    head_seconds = 0.2
-    stall_seconds = 0.3
+    head_seconds = 1.0
+    stall_seconds = 1.0
     max_connections = 8
 
 

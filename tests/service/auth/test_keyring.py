@@ -1,5 +1,6 @@
 """The keys of a server while their file changes under it."""
 
+import hmac
 import os
 
 import pytest
@@ -102,3 +103,19 @@ def test_a_reload_does_not_refill_what_a_key_has_spent(tmp_path, clock):
     write(file, line.replace("2/hour", "5/hour"))
     clock.now += 2
     assert ring.take_call(ring.find(secret)) == 0.0
+
+
+def test_every_key_is_compared_whichever_matches(clock, monkeypatch):
+    compared = []
+    compare = hmac.compare_digest
+
+    def noting(first, second):
+        compared.append(second)
+        return compare(first, second)
+
+    ring = Keyring(["first", "second", "third"], None, clock)
+    monkeypatch.setattr(hmac, "compare_digest", noting)
+    for presented in ("first", "third", "fourth", ""):
+        compared.clear()
+        assert (ring.find(presented) is not None) == (presented in ("first", "third"))
+        assert len(compared) == 3
