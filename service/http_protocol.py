@@ -81,17 +81,29 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not take the answer as fast as it is made."""
         super().pause_writing()
-        self._watch_stall()
+        if self._stall_timer is None:
+            self._watch_stall()
 
     def resume_writing(self) -> None:
         """It caught up."""
         self._forget_stall()
         super().resume_writing()
+        self._watch_closing()
+
+    def on_response_complete(self) -> None:
+        """An answer is written, though perhaps not taken; the connection may be closing behind it."""
+        super().on_response_complete()
+        self._watch_closing()
 
     def timeout_keep_alive_handler(self) -> None:
-        """An idle connection is closed; one whose last answer nobody takes is cut off in the end."""
+        """Nothing more was asked for some seconds."""
         super().timeout_keep_alive_handler()
-        self.loop.call_later(self.stall_seconds, self.transport.abort)
+        self._watch_closing()
+
+    def _watch_closing(self) -> None:
+        """A connection that is closed waits for its last bytes to be taken, for ever if nobody does."""
+        if self.transport.is_closing() and self._stall_timer is None:
+            self._watch_stall()
 
     def _watch_head(self) -> None:
         if self._head_timer is None:
@@ -114,6 +126,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._stall_timer = self.loop.call_later(self.stall_seconds, self._check_stall, waiting)
 
     def _check_stall(self, before: int) -> None:
+        self._stall_timer = None
         if self.transport.get_write_buffer_size() < before:
             self._watch_stall()
         else:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import httpx
 
 from model.errors import ImageTooLarge, InputError
+from service.held_bytes import hold
 
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
 
@@ -52,6 +53,14 @@ def _refused(reason: str, message: str) -> InputError:
     return InputError("image", reason, message)
 
 
+def _joined(target: httpx.URL, location: str) -> str:
+    """Where a redirect leads. Raises `InputError`."""
+    try:
+        return str(target.join(location))
+    except (httpx.InvalidURL, ValueError):
+        raise _refused("url", "The image URL redirects to a malformed address.") from None
+
+
 class ImageFetcher:
     """Downloads images within an allow-list of hosts, a size and a time."""
 
@@ -79,7 +88,8 @@ class ImageFetcher:
     async def fetch(self, url: str) -> bytes:
         """The bytes at an https URL.
 
-        Raises `InputError` if the URL may not be fetched or cannot be, `ImageTooLarge` for too many bytes.
+        Raises `InputError` if the URL may not be fetched or cannot be, `ImageTooLarge` for too many bytes, a
+        `Problem` (429) where the server holds too many already.
         """
         try:
             async with asyncio.timeout(self._timeout_seconds):
@@ -104,7 +114,7 @@ class ImageFetcher:
             try:
                 location = response.headers.get("location")
                 if response.status_code in _REDIRECTS and location is not None:
-                    url = str(target.join(location))
+                    url = _joined(target, location)
                     continue
                 return await self._read(response)
             finally:
@@ -161,6 +171,7 @@ class ImageFetcher:
             raise _refused("url_encoding", "The image URL answers compressed; send the image as a data URI.")
         data = bytearray()
         async for chunk in response.aiter_raw():
+            hold(len(chunk))
             data += chunk
             if len(data) > self._max_bytes:
                 message = f"The image at the URL is larger than {self._max_bytes} bytes; send a smaller one."

@@ -170,7 +170,9 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body.")
     max_total_body_bytes: int = Field(
-        256 * 2**20, ge=1024, description="Most bytes of request bodies in memory; beyond it calls get 429."
+        256 * 2**20,
+        ge=1024,
+        description="Most bytes of bodies and fetched images in memory; beyond it calls get 429.",
     )
     body_timeout_seconds: float = Field(60.0, gt=0, description="Time for a request body to arrive.")
     max_connections: int = Field(

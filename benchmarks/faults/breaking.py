@@ -8,37 +8,40 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from benchmarks.faults.report import Report
-from benchmarks.faults.target import CLIENT_SECONDS, Target, serving
+from benchmarks.faults.target import CLIENT_SECONDS, Target
 from service.settings import default_checkpoint
 from tests.e2e.server_process import clean_environment, free_port, solomon_command
 
+DAMAGES = ("flipped", "cut", "missing", "manifest")
 _UNREADY_SECONDS = 10.0
 _ANSWERED = {"input": "a question", "route": "embed"}
 
 
-def _write(client: httpx.Client, names: list[str], size: int = 10) -> int:
+def _write(client: httpx.Client, collection: str, names: list[str], size: int = 10) -> int:
     documents = [
         {"id": name, "text": f"{name} is a document", "metadata": {"ballast": "x" * size}} for name in names
     ]
-    return client.post("/collections/default/documents", json={"documents": documents}).status_code
+    return client.post(f"{collection}/documents", json={"documents": documents}).status_code
 
 
-def _missing(client: httpx.Client, names: list[str]) -> list[str]:
-    return [name for name in names if client.get(f"/collections/default/documents/{name}").status_code != 200]
+def _missing(client: httpx.Client, collection: str, names: list[str]) -> list[str]:
+    return [name for name in names if client.get(f"{collection}/documents/{name}").status_code != 200]
 
 
-def dead_engine(tiny: bool) -> Report:
+def dead_engine(target: Target) -> Report:
     """The engine's thread dies while calls wait for it; the process is then restarted, as it would be."""
     report = Report("engine")
-    with serving(tiny) as target, target.client() as client:
+    collection = target.collection()
+    with target.client() as client:
         written = [f"w{number}" for number in range(8)]
-        report.expect(_write(client, written) == 201, "documents are taken")
+        report.expect(_write(client, collection, written) == 201, "documents are taken")
         waiting = _Waiting(target, 8)
         target.kill_engine()
         began = time.monotonic()
@@ -54,7 +57,7 @@ def dead_engine(tiny: bool) -> Report:
         target.start()
         restarted = time.monotonic() - began
         with target.client() as fresh:
-            lost = _missing(fresh, written)
+            lost = _missing(fresh, collection, written)
             served = fresh.post("/embed", json=_ANSWERED).status_code
     report.figures = {
         "seconds_until_unready": round(unready, 3),
@@ -97,28 +100,30 @@ class _Waiting:
         return self._statuses
 
 
-def killed_process(tiny: bool, rounds: int) -> Report:
+def killed_process(target: Target, rounds: int) -> Report:
     """kill -9 while documents are written: what was acknowledged is there again."""
     report = Report("kill")
     acknowledged: list[str] = []
     restarts: list[float] = []
-    with serving(tiny) as target:
-        for number in range(rounds):
-            stopped = threading.Event()
-            writer = threading.Thread(target=_write_until, args=(target, number, acknowledged, stopped))
-            count = len(acknowledged)
-            writer.start()
-            given_up = time.monotonic() + CLIENT_SECONDS
-            while len(acknowledged) < count + 10 and time.monotonic() < given_up:
-                time.sleep(0.01)
-            target.kill()
-            stopped.set()
-            writer.join(CLIENT_SECONDS)
-            began = time.monotonic()
-            target.start()
-            restarts.append(round(time.monotonic() - began, 2))
-        with target.client() as client:
-            lost = _missing(client, acknowledged)
+    collection = target.collection()
+    for number in range(rounds):
+        stopped = threading.Event()
+        writer = threading.Thread(
+            target=_write_until, args=(target, collection, number, acknowledged, stopped)
+        )
+        count = len(acknowledged)
+        writer.start()
+        given_up = time.monotonic() + CLIENT_SECONDS
+        while len(acknowledged) < count + 10 and time.monotonic() < given_up:
+            time.sleep(0.01)
+        target.kill()
+        stopped.set()
+        writer.join(CLIENT_SECONDS)
+        began = time.monotonic()
+        target.start()
+        restarts.append(round(time.monotonic() - began, 2))
+    with target.client() as client:
+        lost = _missing(client, collection, acknowledged)
     report.figures = {
         "rounds": rounds,
         "acknowledged": len(acknowledged),
@@ -131,7 +136,7 @@ def killed_process(tiny: bool, rounds: int) -> Report:
 
 
 def _write_until(
-    target: Target, round_number: int, acknowledged: list[str], stopped: threading.Event
+    target: Target, collection: str, round_number: int, acknowledged: list[str], stopped: threading.Event
 ) -> None:
     number = 0
     with target.client() as client:
@@ -139,38 +144,40 @@ def _write_until(
             name = f"r{round_number}-{number}"
             number += 1
             try:
-                if _write(client, [name]) == 201:
+                if _write(client, collection, [name]) == 201:
                     acknowledged.append(name)
             except httpx.HTTPError:
                 return
 
 
-def full_disk(tiny: bool) -> Report:
+def full_disk(target: Target) -> Report:
     """Files of the server cannot grow: writes are refused with 507, reads go on, and all heals with room."""
     report = Report("disk")
     acknowledged: list[str] = []
     statuses: Counter[int] = Counter()
-    with serving(tiny) as target, target.client() as client:
-        report.expect(_write(client, ["before"]) == 201, "documents are taken")
+    collection = target.collection()
+    with target.client() as client:
+        report.expect(_write(client, collection, ["before"]) == 201, "documents are taken")
         acknowledged.append("before")
         target.fill_disk()
         for number in range(200):
-            status = _write(client, [f"d{number}"], size=20_000)
+            status = _write(client, collection, [f"d{number}"], size=15_000)
             statuses[status] += 1
             if status == 201:
                 acknowledged.append(f"d{number}")
             elif statuses[status] >= 5:
                 break
-        search = {"query": "a document", "k": 5, "route": "embed"}
+        search = {"query": "a document", "k": 5, "route": "embed", "collection": "faults"}
         searched = client.post("/search", json=search).status_code
         ready = client.get("/readyz").status_code
         target.free_disk()
-        after = _write(client, ["after"])
+        after = _write(client, collection, ["after"])
         acknowledged.append("after")
-        lost = _missing(client, acknowledged)
-        target.kill()
-        target.start()
-        lost_after_kill = _missing(client, acknowledged)
+        lost = _missing(client, collection, acknowledged)
+    target.kill()
+    target.start()
+    with target.client() as client:
+        lost_after_kill = _missing(client, collection, acknowledged)
     report.figures = {
         "writes": {str(status): count for status, count in statuses.items()},
         "search_while_full": searched,
@@ -187,13 +194,13 @@ def full_disk(tiny: bool) -> Report:
     return report
 
 
-def corrupt_checkpoint() -> Report:
+def corrupt_checkpoint(damages: Sequence[str] = DAMAGES) -> Report:
     """A checkpoint of which bytes are flipped, cut off or missing is refused before anything is served."""
     report = Report("checkpoint")
     outcomes: dict[str, Any] = {}
     weights = sorted(default_checkpoint().rglob("*.safetensors"), key=lambda file: file.stat().st_size)[0]
     relative = weights.relative_to(default_checkpoint())
-    for damage in ("flipped", "cut", "missing", "manifest"):
+    for damage in damages:
         with tempfile.TemporaryDirectory(prefix="solomon-faults-") as folder:
             copy = Path(folder) / "checkpoint"
             shutil.copytree(default_checkpoint(), copy)
@@ -232,25 +239,25 @@ def _start_with(checkpoint: Path, data: Path) -> dict[str, Any]:
         timeout=300,
         check=False,
     )
-    lines = [line for line in ended.stderr.splitlines() if line.startswith("solomon: ")] or [ended.stderr]
     return {
         "exit_status": ended.returncode,
         "seconds": round(time.monotonic() - began, 1),
-        "message": lines[-1][-500:],
+        "message": ended.stderr[max(0, ended.stderr.rfind("solomon: ")) :][:1000],
     }
 
 
-def skewed_clock(tiny: bool, jumps: int) -> Report:
+def skewed_clock(target: Target, jumps: int) -> Report:
     """The wall clock jumps by days while clients call: deadlines, rates and timeouts do not follow it."""
     report = Report("clock")
     statuses: Counter[int] = Counter()
-    with serving(tiny, SOLOMON_REQUEST_TIMEOUT_SECONDS="60") as target, target.client() as client:
+    collection = target.collection()
+    with target.client() as client:
         for _ in range(jumps):
             waiting = _Waiting(target, 4)
             waiting.start()
             target.skew_clock()
             statuses[client.post("/embed", json=_ANSWERED).status_code] += 1
-            statuses[_write(client, ["skewed"])] += 1
+            statuses[_write(client, collection, ["skewed"])] += 1
             for status, count in waiting.join().items():
                 statuses[int(status) if status.isdecimal() else 0] += count
         ready = client.get("/readyz").status_code

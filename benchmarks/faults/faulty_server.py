@@ -2,7 +2,8 @@
 
 SIGUSR1 lets the engine's thread die at its next turn. SIGUSR2 sets the wall clock, as this process sees it,
 a day forward, and the next time two days back, and so on. With SOLOMON_FAULTS_MODEL=tiny it serves the random
-two-layer model of the tests, which starts at once.
+two-layer model of the tests, which starts at once; SOLOMON_FAULTS_PATIENCE is the seconds that it waits for
+clients which send no head or do not read.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import model.engine.engine as engine_module
 import service.startup
 from model.engine import Engine, EngineSettings
 from service.cli import main
+from service.http_protocol import BoundedHttpProtocol
 
 _DAY = 86_400.0
 
@@ -71,9 +73,16 @@ def serve_tiny_model() -> None:
     service.startup.open_engine = open_tiny
 
 
+def set_patience(seconds: float) -> None:
+    """Shorten what a connection may take, so that a test need not wait for it."""
+    BoundedHttpProtocol.head_seconds = BoundedHttpProtocol.stall_seconds = seconds
+
+
 if __name__ == "__main__":
     kill_engine_at_signal()
     skew_clock_at_signal()
     if os.environ.get("SOLOMON_FAULTS_MODEL") == "tiny":
         serve_tiny_model()
+    if patience := os.environ.get("SOLOMON_FAULTS_PATIENCE"):
+        set_patience(float(patience))
     main()

@@ -10,7 +10,7 @@ from collections import Counter
 import httpx
 
 from benchmarks.faults.report import Report, quantile
-from benchmarks.faults.target import Target, serving
+from benchmarks.faults.target import Target
 from tests.e2e.inputs import data_uri, noise
 
 _CLIENTS = 4
@@ -18,29 +18,29 @@ _WARM_SHARE = 0.2  # of the time, before memory is compared
 _SAMPLES = 100
 
 
-def soak(tiny: bool, seconds: float, growth_percent: float = 2.0) -> Report:
+def soak(target: Target, seconds: float, growth_percent: float = 2.0) -> Report:
     """Load for `seconds`; memory of the last tenth against that after warming up."""
     report = Report("soak")
     statuses: Counter[str] = Counter()
-    with serving(tiny) as target:
-        until = time.monotonic() + seconds
-        threads = [
-            threading.Thread(target=_ask, args=(target, number, until, statuses), daemon=True)
-            for number in range(_CLIENTS)
-        ]
-        for thread in threads:
-            thread.start()
-        time.sleep(seconds * _WARM_SHARE)
-        files, started_threads = target.open_files(), target.threads()
-        samples = []
-        while time.monotonic() < until:
-            samples.append(target.resident_bytes())
-            time.sleep(max(0.05, seconds / _SAMPLES))
-        for thread in threads:
-            thread.join(120)
-        files_after, threads_after = target.open_files(), target.threads()
-        with target.client() as client:
-            ready = client.get("/readyz").status_code
+    collection = target.collection()
+    until = time.monotonic() + seconds
+    threads = [
+        threading.Thread(target=_ask, args=(target, collection, number, until, statuses), daemon=True)
+        for number in range(_CLIENTS)
+    ]
+    for thread in threads:
+        thread.start()
+    time.sleep(seconds * _WARM_SHARE)
+    files, started_threads = target.open_files(), target.threads()
+    samples = []
+    while time.monotonic() < until:
+        samples.append(target.resident_bytes())
+        time.sleep(max(0.05, seconds / _SAMPLES))
+    for thread in threads:
+        thread.join(120)
+    files_after, threads_after = target.open_files(), target.threads()
+    with target.client() as client:
+        ready = client.get("/readyz").status_code
     tenth = max(1, len(samples) // 10)
     first, last = (
         quantile([float(size) for size in part], 0.5) for part in (samples[:tenth], samples[-tenth:])
@@ -63,7 +63,7 @@ def soak(tiny: bool, seconds: float, growth_percent: float = 2.0) -> Report:
     return report
 
 
-def _ask(target: Target, number: int, until: float, statuses: Counter[str]) -> None:
+def _ask(target: Target, collection: str, number: int, until: float, statuses: Counter[str]) -> None:
     """One client: embeds, searches, writes and deletes; what it writes it takes away again."""
     with target.client() as client:
         for turn in itertools.count():
@@ -75,10 +75,10 @@ def _ask(target: Target, number: int, until: float, statuses: Counter[str]) -> N
             calls: tuple[tuple[str, str, object], ...] = (
                 ("POST", "/embed", {"input": [f"question {turn}", picture], "route": "embed"}),
                 ("POST", "/embed", {"input": f"question {turn}", "max_augment_tokens": 8}),
-                ("POST", "/collections/default/documents", {"documents": [document]}),
-                ("POST", "/search", {"query": f"text {turn}", "k": 10}),
+                ("POST", f"{collection}/documents", {"documents": [document]}),
+                ("POST", "/search", {"query": f"text {turn}", "k": 10, "collection": "faults"}),
                 ("GET", "/metrics", None),
-                ("DELETE", f"/collections/default/documents/{name}", None),
+                ("DELETE", f"{collection}/documents/{name}", None),
             )
             for method, path, body in calls:
                 try:

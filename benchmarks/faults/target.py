@@ -22,6 +22,11 @@ CLIENT_SECONDS = 120.0
 class Target(ServerProcess):
     """A server whose memory, files and limits can be looked at and changed while it runs."""
 
+    def collection(self) -> str:
+        """The path of a collection to write to, which is made if it is missing."""
+        httpx.put(f"{self.url}/collections/faults", timeout=CLIENT_SECONDS).raise_for_status()
+        return "/collections/faults"
+
     def client(self) -> httpx.Client:
         """A patient client."""
         return httpx.Client(base_url=self.url, timeout=CLIENT_SECONDS)

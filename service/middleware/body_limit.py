@@ -7,27 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import problems
-from service.mapping import retry_after
+from service.held_bytes import CallBytes, HeldBytes
 from service.metrics import Metrics
 from service.problem_responses import problem_response
 from service.problems import Problem
 
 _BACKUP_PATH = re.compile(r"/collections/[^/]+/backup")
-_CLOSE: Mapping[str, str] = {"Connection": "close"}
-_RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """`one` bounds a body, `backup` one that is streamed to the disk, `total` all that memory holds.
+    """`one` bounds a body, `backup` one that is streamed to the disk, `total` what memory holds of all calls.
 
     A body has `seconds` to arrive; a backup has them for each of its parts.
     """
@@ -53,7 +50,7 @@ class BodyLimitMiddleware:
         self._app = app
         self._limits = limits
         self._metrics = metrics
-        self._held = 0  # bytes of the bodies of all calls that have not ended
+        self._held = HeldBytes(limits.total)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call."""
@@ -63,11 +60,20 @@ class BodyLimitMiddleware:
         streamed = _is_restore(scope)
         declared = Headers(scope=scope).get("content-length", "")
         try:
-            self._check(int(declared) if declared.isdecimal() else 0, streamed)
-        except BodyRefused as refused:
-            self._metrics.on_rejected(refused.problem.kind.slug)
-            await problem_response(scope["path"], refused.problem)(scope, receive, send)
+            size = int(declared) if declared.isdecimal() else 0
+            self._check_one(size, streamed)
+            if not streamed:
+                self._held.check(size)
+        except Problem as problem:
+            problem = _closing(problem)
+            self._metrics.on_rejected(problem.kind.slug)
+            await problem_response(scope["path"], problem)(scope, receive, send)
             return
+        with self._held.during_call() as call:
+            await self._app(scope, self._bounded(receive, streamed, call), send)
+
+    def _bounded(self, receive: Receive, streamed: bool, call: CallBytes) -> Receive:
+        """A call's `receive` that raises `BodyRefused` where the body goes beyond a bound."""
         received = 0
         complete = False
         loop = asyncio.get_running_loop()
@@ -81,36 +87,36 @@ class BodyLimitMiddleware:
                 async with asyncio.timeout_at(loop.time() + self._limits.seconds if streamed else ends):
                     message = await receive()
             except TimeoutError:
-                raise BodyRefused(self._too_slow()) from None
+                raise BodyRefused(_closing(self._too_slow())) from None
             if message["type"] == "http.request":
                 size = len(message.get("body", b""))
-                self._check(size, streamed, received)
                 received += size
-                if not streamed:
-                    self._held += size
+                try:
+                    self._check_one(received, streamed)
+                    if not streamed:
+                        call.add(size)
+                except Problem as problem:
+                    raise BodyRefused(_closing(problem)) from None
                 complete = not message.get("more_body", False)
             return message
 
-        try:
-            await self._app(scope, receive_bounded, send)
-        finally:
-            if not streamed:
-                self._held -= received
+        return receive_bounded
 
-    def _check(self, size: int, streamed: bool, received: int = 0) -> None:
-        """Raise `BodyRefused` unless `size` more bytes fit a body of which some are `received`."""
+    def _check_one(self, size: int, streamed: bool) -> None:
+        """Raise a `Problem` if a body of `size` bytes is too large."""
         limit = self._limits.backup if streamed else self._limits.one
-        if received + size > limit:
+        if size > limit:
             detail = f"The body is larger than {limit} bytes. Send fewer or smaller items in one call."
-            raise BodyRefused(Problem(problems.BODY_TOO_LARGE, detail, headers=_CLOSE))
-        if not streamed and self._held + size > self._limits.total:
-            detail = "The server holds as many bytes of other calls' bodies as it may. Send it again later."
-            headers = {**retry_after(_RETRY_SECONDS), **_CLOSE}
-            raise BodyRefused(Problem(problems.BODIES_FULL, detail, headers=headers))
+            raise Problem(problems.BODY_TOO_LARGE, detail)
 
     def _too_slow(self) -> Problem:
         detail = f"The body did not arrive within {self._limits.seconds:g} s. Send less in one call."
-        return Problem(problems.BODY_TIMEOUT, detail, headers=_CLOSE)
+        return Problem(problems.BODY_TIMEOUT, detail)
+
+
+def _closing(problem: Problem) -> Problem:
+    """The problem, after which the connection is closed: the rest of the body is not read."""
+    return replace(problem, headers={**problem.headers, "Connection": "close"})
 
 
 def _is_restore(scope: Scope) -> bool:

@@ -24,7 +24,12 @@ _HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
 def is_foreign(headers: Headers, allowed: Sequence[str]) -> bool:
     """Whether a browser says that a page of another origin makes this call."""
     origin = headers.get("origin")
-    if origin is None or origin in allowed:
+    if origin in allowed:
+        return False
+    site = headers.get("sec-fetch-site")  # sent over https and to loopback; knows nothing of proxies' names
+    if site is not None:
+        return site not in ("same-origin", "none")
+    if origin is None:
         return False
     try:
         return urlsplit(origin).netloc.lower() != headers.get("host", "").lower()

@@ -92,7 +92,7 @@ def test_the_bytes_of_all_bodies_are_bounded_until_their_calls_end(app):
         await asyncio.gather(*tasks)
         assert [call.status for call in held] == [200, 200]
         assert (await whole(60).run(app)).status == 200
-        assert app._held == 0
+        assert app._held.held == 0
 
     asyncio.run(run())
 
@@ -103,15 +103,15 @@ def test_a_call_that_breaks_off_gives_its_bytes_back(app):
         call.send_part(80)
         task = asyncio.create_task(call.run(app))
         await asyncio.sleep(0.01)
-        assert app._held == 80
+        assert app._held.held == 80
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert app._held == 0
+        assert app._held.held == 0
         gone = Call()
         gone.send_part(80)
         gone.parts.put_nowait({"type": "http.disconnect"})
         await asyncio.gather(gone.run(app), return_exceptions=True)
-        assert app._held == 0
+        assert app._held.held == 0
 
     asyncio.run(run())
 

@@ -64,6 +64,16 @@ def test_without_keys_a_foreign_page_changes_nothing(client, origin):
     assert len(client.get("/collections").json()["collections"]) == 1
 
 
+def test_what_the_browser_says_of_the_site_counts_more_than_names(client):
+    for site in ("cross-site", "same-site"):
+        for headers in ({}, {"Origin": "http://localhost"}):
+            call = client.put("/collections/c", headers={"Sec-Fetch-Site": site, **headers})
+            problem(call, 403, "foreign-origin")
+    # A proxy may have changed the name under which the page knows the server.
+    headers = {"Sec-Fetch-Site": "same-origin", "Origin": "https://public.example"}
+    assert client.put("/collections/c", headers=headers).status_code == 201
+
+
 def test_the_servers_own_page_and_named_ones_may(serve):
     with serve(cors_origins="https://shop.example") as client:
         for origin in ("http://localhost", "HTTP://LOCALHOST", SHOP):

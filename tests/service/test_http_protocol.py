@@ -152,6 +152,14 @@ def test_a_client_that_does_not_read_is_let_go(served, connect):
     assert len(ends(connection)) < 2**25
 
 
+@pytest.mark.parametrize("header", [b"", b"Connection: close\r\n"])
+def test_a_last_answer_that_nobody_takes_is_let_go(served, connect, header):
+    connection = connect()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+    connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n")
+    assert idle(served[0])
+
+
 def test_a_slow_reader_is_not(connect):
     connection = connect()
     connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -167,7 +175,7 @@ def test_half_closed_and_vanishing_clients_leave_nothing_behind(served, connect)
     half = connect()
     half.sendall(HEAD + b"\r\n")
     half.shutdown(socket.SHUT_WR)
-    assert ends(half).startswith(b"HTTP/1.1 200")
+    assert ends(half)[:12] in (b"", b"HTTP/1.1 200")  # it counts as gone; its answer may come before that
     for sent in (b"", HEAD, HEAD + b"\r\n", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nab"):
         gone = connect()
         gone.sendall(sent)
