@@ -160,14 +160,19 @@ def test_a_last_answer_that_nobody_takes_is_let_go(served, connect, header):
     assert idle(served[0])
 
 
-def test_a_slow_reader_is_not(connect):
-    connection = connect()
-    connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    received = 0
-    while part := connection.recv(2**20):
-        received += len(part)
-        time.sleep(0.02)
-    assert received > 2**25
+def test_a_slow_reader_is_not():
+    size, seconds = 2**25, 5.0
+
+    class Patient(Hasty):
+        stall_seconds = 3.0  # less than the whole takes
+
+    with listening(answer, Patient) as (_, address), socket.create_connection(address) as connection:
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        began, received = time.monotonic(), 0
+        while part := connection.recv(2**20):
+            received += len(part)
+            time.sleep(max(0.0, began + seconds * received / size - time.monotonic()))
+    assert received > size
 
 
 def test_half_closed_and_vanishing_clients_leave_nothing_behind(served, connect):
