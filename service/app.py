@@ -8,15 +8,21 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
+from service.auth.keyring import Keyring
+from service.auth.scopes import RouteAccess
 from service.error_handlers import add_error_handlers
 from service.image_urls import ImageFetcher
 from service.metrics import Metrics
+from service.middleware import request_id
 from service.middleware.access_log import AccessLogMiddleware
 from service.middleware.api_key import ApiKeyMiddleware
-from service.middleware.body_limit import BodyLimitMiddleware
+from service.middleware.body_limit import BodyLimitMiddleware, BodyLimits
 from service.middleware.failures import FailuresMiddleware
+from service.middleware.head_limit import HeadLimitMiddleware
 from service.middleware.host_name import HostNameMiddleware
+from service.middleware.origin import OriginMiddleware
 from service.middleware.request_id import RequestIdMiddleware
 from service.middleware.security_headers import SecurityHeadersMiddleware
 from service.openapi import use_problem_documents
@@ -93,25 +99,38 @@ def create_app(
         openapi_url="/openapi.json",
     )
     app.state.runtime = runtime
-    _add_middleware(app, settings, metrics)
-    add_error_handlers(app, metrics)
-    use_problem_documents(app, needs_key=bool(settings.api_keys))
     for module in (embed, search, collections, backups, rebuild, documents, openai, operations, docs, page):
         app.include_router(module.router)
+    _add_middleware(app, settings, metrics)
+    add_error_handlers(app, metrics)
+    use_problem_documents(app, needs_key=settings.needs_key)
     return app
 
 
 def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     # The last one added is the outermost.
-    app.add_middleware(
-        BodyLimitMiddleware,
-        limit=settings.max_body_bytes,
-        backup_limit=settings.max_backup_bytes,
-        metrics=metrics,
+    limits = BodyLimits(
+        one=settings.max_body_bytes,
+        backup=settings.max_backup_bytes,
+        total=settings.max_total_body_bytes,
+        seconds=settings.body_timeout_seconds,
     )
-    app.add_middleware(ApiKeyMiddleware, keys=settings.api_keys, metrics=metrics)
+    app.add_middleware(BodyLimitMiddleware, limits=limits, metrics=metrics)
+    keyring = Keyring([key.get_secret_value() for key in settings.api_keys], settings.api_keys_file)
+    app.add_middleware(ApiKeyMiddleware, keyring=keyring, access=RouteAccess(app.routes), metrics=metrics)
+    if not settings.needs_key:
+        app.add_middleware(OriginMiddleware, allowed=settings.cors_origins, metrics=metrics)
+    if settings.cors_origins:  # outside the keys: a browser asks first whether it may send one
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", request_id.HEADER],
+            expose_headers=["Retry-After", request_id.HEADER],
+        )
     if settings.checks_host:
         app.add_middleware(HostNameMiddleware, allowed=settings.allowed_hosts, metrics=metrics)
+    app.add_middleware(HeadLimitMiddleware, metrics=metrics)
     app.add_middleware(FailuresMiddleware)
     app.add_middleware(SecurityHeadersMiddleware, docs_path=docs.PATH)
     app.add_middleware(AccessLogMiddleware)

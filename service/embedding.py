@@ -19,7 +19,7 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
-from model.errors import DeadlineExceeded, InputError, QueueFull
+from model.errors import DeadlineExceeded, ImageTooLarge, InputError, QueueFull
 from model.types import Embedder, Embedding, EmbedOptions, InputType, Item
 from service.images import ImageResolver
 from service.mapping import item_problem
@@ -59,11 +59,20 @@ class EmbeddingService:
     together would otherwise fill the queue item by item and all be refused in the end.
     """
 
-    def __init__(self, embedder: Embedder, images: ImageResolver, metrics: Metrics, max_queue: int) -> None:
+    def __init__(
+        self,
+        embedder: Embedder,
+        images: ImageResolver,
+        metrics: Metrics,
+        max_queue: int,
+        max_image_bytes: int = 32 * 2**20,
+    ) -> None:
+        """Take the parts; `max_image_bytes` bounds the images of one request together."""
         self._embedder = embedder
         self._images = images
         self._metrics = metrics
         self._max_queue = max_queue
+        self._max_image_bytes = max_image_bytes
         self._unsubmitted = 0  # over all admitted requests; touched on the event loop only
         # Documents have threads of their own, so that queries do not wait behind their images.
         self._preparing = anyio.CapacityLimiter(PREPARING_THREADS)
@@ -100,13 +109,22 @@ class EmbeddingService:
     async def resolve(self, items: Sequence[RequestItem], deadline: float) -> list[Item]:
         """The items with their images as bytes. Raises a `Problem` that names the item at fault."""
         slots = asyncio.Semaphore(_FETCHED_AT_ONCE)
+        held = 0
 
         async def one(item: RequestItem) -> Item:
+            nonlocal held
             if item.image is None:
                 return Item(text=item.text)
             try:
                 async with slots:
-                    return Item(text=item.text, image=await self._images.resolve(item.image))
+                    image = await self._images.resolve(item.image)
+                held += len(image)
+                if held > self._max_image_bytes:  # a short list of addresses may lead to gigabytes
+                    message = (
+                        f"The images of the call are together larger than {self._max_image_bytes} bytes."
+                    )
+                    raise ImageTooLarge("image", "bytes", f"{message} Send fewer in one call.")
+                return Item(text=item.text, image=image)
             except InputError as error:
                 raise item_problem(error, item.address) from None
 

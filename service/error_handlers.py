@@ -17,7 +17,7 @@ from service import problems
 from service.connection import ClientGone
 from service.mapping import model_problem, store_problem
 from service.metrics import Metrics
-from service.middleware.body_limit import BodyTooLarge, body_problem
+from service.middleware.body_limit import BodyRefused
 from service.problem_responses import problem_response
 from service.problems import FieldError, Problem
 
@@ -86,8 +86,8 @@ def validation_problem(error: RequestValidationError) -> Problem:
 
 def http_problem(request: Request, error: HTTPException) -> Problem:
     """Tell Starlette's own errors: unknown routes, wrong methods, bodies that cannot be read."""
-    if isinstance(error, BodyTooLarge):
-        return body_problem(error.limit)
+    if isinstance(error, BodyRefused):
+        return error.problem
     headers = dict(error.headers or {})
     if error.status_code == 404:
         return Problem(problems.NOT_FOUND, f"Nothing is at {request.scope['path']}; /docs lists the calls.")

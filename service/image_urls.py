@@ -14,10 +14,13 @@ from collections.abc import Awaitable, Callable, Sequence
 import httpx
 
 from model.errors import ImageTooLarge, InputError
+from service.held_bytes import hold
 
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
 
 MAX_REDIRECTS = 3
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all that IANA has given out of IPv6
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -38,13 +41,24 @@ def is_public(address: str) -> bool:
         embedded = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
         if embedded is not None:
             return is_public(str(embedded))
-        if ip in ipaddress.ip_network("64:ff9b::/96"):  # NAT64 carries an IPv4 address in its last 32 bits
+        if ip in _NAT64:  # carries an IPv4 address in its last 32 bits
             return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
+        # Outside of it lie older ways to write private addresses, which is_global calls global.
+        if ip not in _GLOBAL_UNICAST:
+            return False
     return ip.is_global and not ip.is_multicast
 
 
 def _refused(reason: str, message: str) -> InputError:
     return InputError("image", reason, message)
+
+
+def _joined(target: httpx.URL, location: str) -> str:
+    """Where a redirect leads. Raises `InputError`."""
+    try:
+        return str(target.join(location))
+    except (httpx.InvalidURL, ValueError):
+        raise _refused("url", "The image URL redirects to a malformed address.") from None
 
 
 class ImageFetcher:
@@ -74,7 +88,8 @@ class ImageFetcher:
     async def fetch(self, url: str) -> bytes:
         """The bytes at an https URL.
 
-        Raises `InputError` if the URL may not be fetched or cannot be, `ImageTooLarge` for too many bytes.
+        Raises `InputError` if the URL may not be fetched or cannot be, `ImageTooLarge` for too many bytes, a
+        `Problem` (429) where the server holds too many already.
         """
         try:
             async with asyncio.timeout(self._timeout_seconds):
@@ -99,7 +114,7 @@ class ImageFetcher:
             try:
                 location = response.headers.get("location")
                 if response.status_code in _REDIRECTS and location is not None:
-                    url = str(target.join(location))
+                    url = _joined(target, location)
                     continue
                 return await self._read(response)
             finally:
@@ -156,6 +171,7 @@ class ImageFetcher:
             raise _refused("url_encoding", "The image URL answers compressed; send the image as a data URI.")
         data = bytearray()
         async for chunk in response.aiter_raw():
+            hold(len(chunk))
             data += chunk
             if len(data) > self._max_bytes:
                 message = f"The image at the URL is larger than {self._max_bytes} bytes; send a smaller one."

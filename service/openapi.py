@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service.middleware.api_key import OPEN_PATHS
+from service.auth.scopes import OPEN_PATHS
 from service.problem_responses import OPENAI_PREFIX
 from service.problems import MEDIA_TYPE
 

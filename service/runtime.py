@@ -166,7 +166,13 @@ class Runtime:
     def _build(self, backend: Backend) -> Services:
         threads = anyio.CapacityLimiter(STORE_THREADS)
         images = ImageResolver(self._fetcher, self.settings.max_image_bytes)
-        embedding = EmbeddingService(backend.embedder, images, self.metrics, self.settings.max_queue)
+        embedding = EmbeddingService(
+            backend.embedder,
+            images,
+            self.metrics,
+            self.settings.max_queue,
+            max(self.settings.max_body_bytes, self.settings.max_image_bytes),
+        )
         rebuilds = Rebuilds(backend.embedder, backend.store, self.settings.max_queue)
         return Services(
             backend=backend,

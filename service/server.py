@@ -5,6 +5,7 @@ from __future__ import annotations
 import uvicorn
 
 from service.app import create_app
+from service.http_protocol import bounded_protocol
 from service.runtime import Runtime
 from service.settings import Settings
 from service.startup import BackendOpener
@@ -22,6 +23,8 @@ class Server:
             app,
             host=settings.host,
             port=settings.port,
+            http=bounded_protocol(settings.max_connections),
+            ws="none",
             access_log=False,  # service.middleware.access_log writes it
             log_config=None,
             server_header=False,

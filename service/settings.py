@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from platformdirs import user_data_path
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from index.opening import check_milvus, is_milvus
 from index.settings import FLAT_THRESHOLD
+from service.auth.keys import configured_keys, read_key_file
 from service.schemas.items import MAX_ITEMS
 
 DEFAULT_CHECKPOINT = "solomon-mini"
 FAISS = "faiss"
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?", re.ASCII)
 
 
 def default_checkpoint() -> Path:
@@ -63,8 +66,17 @@ def _lower_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(host.lower().rstrip(".") for host in hosts)
 
 
+def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"{origin!r} is not an origin such as https://shop.example, without a path")
+    return tuple(origin.lower() for origin in origins)
+
+
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split_commas)]
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas), AfterValidator(_lower_hosts)]
+
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas), AfterValidator(_check_origins)]
 
 
 class Settings(BaseSettings):
@@ -79,12 +91,25 @@ class Settings(BaseSettings):
     allow_open: bool = Field(
         False, description="Serve an address that other machines can reach although no API key is set."
     )
-    api_keys: Secrets = Field((), description="Comma-separated API keys; every call but health needs one.")
+    api_keys: Secrets = Field(
+        (),
+        description="Comma-separated API keys, plain (with every scope) or lines of `solomon key new`; every "
+        "call but health needs one.",
+    )
+    api_keys_file: Path | None = Field(
+        None, description="File of API keys, a line of `solomon key new` each; read again when it changes."
+    )
 
     allowed_hosts: Hosts = Field(
         (),
         description="Comma-separated host names to answer to besides localhost and 127.0.0.1; unset: any, "
         "but only those two on a loopback address without API keys.",
+    )
+
+    cors_origins: Origins = Field(
+        (),
+        description="Comma-separated origins of web pages that may call, such as https://shop.example; none "
+        "by default. '*' is every page, and needs API keys.",
     )
 
     data_dir: Path = Field(
@@ -147,6 +172,15 @@ class Settings(BaseSettings):
         1024, ge=1, description="Most items waiting for the model; beyond it calls get 429."
     )
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body.")
+    max_total_body_bytes: int = Field(
+        256 * 2**20,
+        ge=1024,
+        description="Most bytes of bodies and fetched images in memory; beyond it calls get 429.",
+    )
+    body_timeout_seconds: float = Field(60.0, gt=0, description="Time for a request body to arrive.")
+    max_connections: int = Field(
+        1000, ge=1, description="Most connections at once; further ones are closed unanswered."
+    )
     max_backup_bytes: int = Field(
         256 * 2**30, ge=1024, description="Largest file that a collection is restored from."
     )
@@ -164,17 +198,56 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text.")
 
     @property
+    def needs_key(self) -> bool:
+        """Whether every call but health needs an API key."""
+        return bool(self.api_keys) or self.api_keys_file is not None
+
+    @property
     def checks_host(self) -> bool:
         """Whether the Host header decides if a call is answered."""
-        return bool(self.allowed_hosts) or (is_loopback(self.host) and not self.api_keys)
+        return bool(self.allowed_hosts) or (is_loopback(self.host) and not self.needs_key)
+
+    @field_validator("api_keys")
+    @classmethod
+    def _check_keys(cls, entries: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        configured_keys(entry.get_secret_value() for entry in entries)
+        return entries
+
+    @field_validator("api_keys_file")
+    @classmethod
+    def _check_key_file(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                read_key_file(path)
+            except OSError as error:
+                raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+        return path
 
     @model_validator(mode="after")
     def _check_exposure(self) -> Self:
-        if not is_loopback(self.host) and not self.api_keys and not self.allow_open:
+        if not is_loopback(self.host) and not self.needs_key and not self.allow_open:
             raise ValueError(
                 f"host {self.host} can be reached by other machines and no API key is set: set "
-                "SOLOMON_API_KEYS, listen on 127.0.0.1, or set SOLOMON_ALLOW_OPEN=true "
-                "if something in front checks callers"
+                "SOLOMON_API_KEYS or SOLOMON_API_KEYS_FILE, listen on 127.0.0.1, or set "
+                "SOLOMON_ALLOW_OPEN=true if something in front checks callers"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_cors(self) -> Self:
+        if "*" in self.cors_origins and not self.needs_key:
+            raise ValueError(
+                "cors_origins is '*' and no API key is set, so every web page could use the server through "
+                "its visitors: set SOLOMON_API_KEYS, or name the origins"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_bodies(self) -> Self:
+        if self.max_total_body_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"max_total_body_bytes ({self.max_total_body_bytes}) is below max_body_bytes "
+                f"({self.max_body_bytes}): raise SOLOMON_MAX_TOTAL_BODY_BYTES or lower SOLOMON_MAX_BODY_BYTES"
             )
         return self
 

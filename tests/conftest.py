@@ -13,13 +13,14 @@ settings.register_profile("solomon", deadline=None)
 settings.load_profile("solomon")
 
 _E2E = Path(__file__).parent / "e2e"
+_FAULTS = Path(__file__).parent / "faults"
 _NO_SKIPS = os.environ.get("CI", "").lower() in ("1", "true")
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what lies in tests/e2e, and put it after the quick tests."""
+    """Mark what lies in tests/e2e and tests/faults, and put it after the quick tests."""
     for item in items:
-        if _E2E in item.path.parents:
+        if _E2E in item.path.parents or _FAULTS in item.path.parents:
             item.add_marker("e2e")
     items.sort(key=lambda item: item.get_closest_marker("e2e") is not None)
 

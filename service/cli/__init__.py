@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from service.cli import checkpoint, collections, embed, search, serve
+from service.cli import checkpoint, collections, embed, keys, search, serve
 from service.cli.plugins import add_plugins
 
 EPILOG = (
@@ -24,6 +24,7 @@ app.command("embed")(embed.embed)
 app.command("search")(search.search)
 app.add_typer(collections.app, name="index")
 app.add_typer(checkpoint.app, name="checkpoint")
+app.add_typer(keys.app, name="key")
 add_plugins(app)
 
 

@@ -99,6 +99,8 @@ class Client:
         problem = ServerProblem(response.status_code, body, _seconds(response.headers.get("retry-after")))
         if problem.status == 401:
             fail(f"{problem} Set {API_KEY_VARIABLE}.", Exit.UNAUTHORISED)
+        if problem.body.get("type") == "/problems/missing-scope":
+            fail(str(problem), Exit.UNAUTHORISED)
         if problem.status == 503 and not waits:
             fail(str(problem), Exit.UNREACHABLE)
         return problem

@@ -1,25 +1,19 @@
-"""Checks the caller's API key before anything of the request is read."""
+"""Checks the caller's API key, its scopes and its rate before anything of the request is read."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from collections.abc import Sequence
-
-from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import problems
+from service.auth import scopes
+from service.auth.keyring import Keyring
+from service.auth.scopes import Door, RouteAccess
+from service.mapping import retry_after
 from service.metrics import Metrics
+from service.middleware.access_log import count
 from service.problem_responses import problem_response
 from service.problems import Problem
-
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
 def presented_key(headers: Headers) -> str | None:
@@ -31,33 +25,55 @@ def presented_key(headers: Headers) -> str | None:
 
 
 class ApiKeyMiddleware:
-    """With keys set, lets nothing but health pass without one of them."""
+    """Where keys are needed, lets nothing but health pass without one that has the call's scope."""
 
-    def __init__(self, app: ASGIApp, keys: Sequence[SecretStr], metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, keyring: Keyring, access: RouteAccess, metrics: Metrics) -> None:
         self._app = app
-        self._digests = [_digest(key.get_secret_value()) for key in keys]
+        self._keyring = keyring
+        self._access = access
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call."""
-        if scope["type"] != "http" or not self._digests or scope["path"] in OPEN_PATHS:
-            await self._app(scope, receive, send)
-            return
-        key = presented_key(Headers(scope=scope))
-        if key is not None and self._known(key):
-            await self._app(scope, receive, send)
-            return
-        self._metrics.on_rejected(problems.UNAUTHENTICATED.slug)
-        missing = "No API key was sent." if key is None else "The API key is not known."
-        problem = Problem(
-            problems.UNAUTHENTICATED,
-            f"{missing} Send a valid key as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'.",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
-        await problem_response(scope["path"], problem)(scope, receive, send)
+        if scope["type"] == "http" and self._keyring.needed:
+            problem = self._refusal(scope)
+            if problem is not None:
+                self._metrics.on_rejected(problem.kind.slug)
+                await problem_response(scope["path"], problem)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
-    def _known(self, key: str) -> bool:
-        digest = _digest(key)
-        # Every digest is compared, so that timing tells nothing of which one matched.
-        matches = [hmac.compare_digest(digest, known) for known in self._digests]
-        return any(matches)
+    def _refusal(self, scope: Scope) -> Problem | None:
+        needed = self._access.of(scope)
+        if needed is Door.OPEN:
+            return None
+        presented = presented_key(Headers(scope=scope))
+        key = None if presented is None else self._keyring.find(presented)
+        if key is None:
+            return _unauthenticated(
+                "No API key was sent." if presented is None else "The API key is not known."
+            )
+        count(scope, key=key.name)
+        if isinstance(needed, scopes.Scope) and needed not in key.scopes:
+            return _missing_scope(needed)
+        seconds = self._keyring.take_call(key)
+        if seconds > 0:
+            detail = "The API key has made as many calls as its rate allows. Call less often."
+            return Problem(problems.RATE_LIMITED, detail, headers=retry_after(seconds))
+        return None
+
+
+def _unauthenticated(reason: str) -> Problem:
+    return Problem(
+        problems.UNAUTHENTICATED,
+        f"{reason} Send a valid key as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'.",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
+def _missing_scope(needed: scopes.Scope) -> Problem:
+    return Problem(
+        problems.MISSING_SCOPE,
+        f"This call needs the scope {needed.value!r}, which the API key lacks. Use a key that has it.",
+        headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{needed.value}"'},
+    )

@@ -14,8 +14,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import problems
+from service.auth.scopes import OPEN_PATHS
 from service.metrics import Metrics
-from service.middleware.api_key import OPEN_PATHS
 from service.problem_responses import problem_response
 from service.problems import Problem
 from service.settings import is_loopback

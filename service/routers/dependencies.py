@@ -52,20 +52,21 @@ def image_path(collection: str, document_id: str, media_type: str | None) -> str
 _MEANINGS = {
     400: "The body is not valid JSON.",
     401: "An API key is needed.",
-    403: "The server does not answer to the host name of the call.",
+    403: "The API key lacks the scope that `detail` names, or the server does not answer to the host name.",
     404: "The collection, document or model does not exist.",
+    408: "The body did not arrive in time.",
     409: "The collection was made by another model, or is being rebuilt.",
     413: "The body or an image is too large.",
     415: "What was given as an image is not one.",
     422: "A field is not valid; `errors` names it and the mend.",
-    429: "The queue is full; `Retry-After` says when to try again.",
+    429: "The queue is full, or the API key calls too often; `Retry-After` says when to try again.",
     501: "The store does not keep its collections in files.",
     503: "The server is not ready.",
     504: "The answer was not ready in time.",
     507: "The disk refused the write; nothing was kept.",
 }
-_COMMON = (401, 403, 503)
-_EMBEDDING = (400, 401, 403, 413, 415, 422, 429, 503, 504)
+_COMMON = (401, 403, 429, 503)
+_EMBEDDING = (400, 401, 403, 408, 413, 415, 422, 429, 503, 504)
 
 
 def documented(*statuses: int, embeds: bool = False) -> dict[int | str, dict[str, Any]]:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -42,7 +43,16 @@ def free_port() -> int:
 class ServerProcess:
     """One server on a data directory; it can be killed and started again there."""
 
-    def __init__(self, data_dir: Path, model: str | None, demo: bool = False, **settings: str) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        model: str | None,
+        demo: bool = False,
+        command: Sequence[str] | None = None,
+        **settings: str,
+    ) -> None:
+        """Take a data directory and settings; `command` stands for another program than `solomon`."""
+        self._command = [*(command or solomon_command()), "serve"]
         self.data_dir = data_dir
         self.log = data_dir.with_suffix(".log")
         self.port = free_port()
@@ -57,7 +67,7 @@ class ServerProcess:
         """Start it and wait until it is ready. Fails with the end of its log if it does not become so."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*solomon_command(), "serve", *self._options],
+                [*self._command, *self._options],
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -73,6 +83,12 @@ class ServerProcess:
             return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
         except httpx.TransportError:
             return False
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._process is not None
+        return self._process.pid
 
     def kill(self) -> None:
         """kill -9: no chance to finish anything."""

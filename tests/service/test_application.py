@@ -213,6 +213,18 @@ def test_pages_load_only_from_here(client, path):
     assert "//" not in response.text.replace("// ", "")
 
 
+@pytest.mark.parametrize("prefix", ["/page/", "/docs/assets/", "/collections/", "/v1/models/", "/problems/"])
+@pytest.mark.parametrize(
+    "climb",
+    ["../../pyproject.toml", "..%2f..%2fsettings.py", "%2e%2e/%2e%2e/app.py", "%2fetc%2fpasswd", "a%00b"],
+)
+def test_no_address_reaches_a_file(client, prefix, climb):
+    response = client.get(f"{prefix}{climb}")
+    assert response.status_code in (404, 422), response.text
+    assert "root:" not in response.text
+    assert "from __future__" not in response.text
+
+
 def test_docs_have_their_assets(client):
     for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"):
         assert client.get(f"/docs/assets/{name}").status_code == 200

@@ -59,10 +59,32 @@ def run(*arguments, code=0):
         ["checkpoint", "show"],
         ["checkpoint", "verify"],
         ["checkpoint", "base"],
+        ["key"],
+        ["key", "new"],
     ],
 )
 def test_every_command_has_help(words):
     assert "Usage" in run(*words, "--help").output
+
+
+def test_a_new_key_is_shown_once_with_its_line(make_settings, open_backend, tmp_path, monkeypatch):
+    options = ("--scopes", "search,embed", "--rate", "600/minute", "--name", "shop")
+    made = json.loads(run("key", "new", *options, "--json").stdout)
+    assert made["line"].endswith(" scopes=embed+search rate=600/minute name=shop")
+    assert made["key"] not in made["line"]
+    key, line = run("key", "new", "--scopes", "all").stdout.split("\n")[:2]
+    assert key != made["key"]
+    file = tmp_path / "keys"
+    file.write_text(f"{made['line']}\n{line}\n")
+    settings = make_settings(api_keys_file=file)
+    with listening(create_app(settings, open_backend(settings))) as url:
+        monkeypatch.setenv("SOLOMON_API_KEY", made["key"])
+        run("search", "words", "--url", url)
+        assert "admin" in run("index", "drop", "default", "--yes", "--url", url, code=4).output
+        monkeypatch.setenv("SOLOMON_API_KEY", key)
+        run("index", "drop", "default", "--yes", "--url", url)
+    for wrong in (("--scopes", "root"), ("--scopes", "all", "--rate", "fast")):
+        run("key", "new", *wrong, code=2)
 
 
 def test_embed_and_search(url, tmp_path):

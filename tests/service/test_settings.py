@@ -51,3 +51,18 @@ def test_loopback(host):
 def test_settings_that_cannot_work_are_refused(changes):
     with pytest.raises(ValidationError):
         Settings(**changes)
+
+
+def test_a_key_file_guards_as_keys_do(tmp_path):
+    file = tmp_path / "keys"
+    file.write_text(f"sha256:{'ab' * 32} scopes=search\n")
+    settings = Settings(host="0.0.0.0", api_keys_file=file)
+    assert settings.needs_key
+    with pytest.raises(ValidationError, match="cannot be read"):
+        Settings(api_keys_file=tmp_path / "nowhere")
+    file.write_text("plain-key\n")
+    with pytest.raises(ValidationError, match="line 1") as caught:
+        Settings(api_keys_file=file)
+    assert "plain-key" not in str(caught.value.errors()[0]["msg"])
+    with pytest.raises(ValidationError, match="scope"):
+        Settings(api_keys=f"sha256:{'ab' * 32} scopes=read")
