@@ -16,6 +16,9 @@ from service.problem_responses import problem_response
 from service.problems import Problem
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+# The web page itself tells nothing; it asks its user for a key and sends it with every call.
+_PAGE_PATH = "/"
+_PAGE_FILES = "/page/"
 
 
 def _digest(key: str) -> bytes:
@@ -30,8 +33,12 @@ def presented_key(headers: Headers) -> str | None:
     return headers.get("x-api-key")
 
 
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path == _PAGE_PATH or path.startswith(_PAGE_FILES)
+
+
 class ApiKeyMiddleware:
-    """With keys set, lets nothing but health pass without one of them."""
+    """With keys set, lets nothing but health and the bare web page pass without one of them."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[SecretStr], metrics: Metrics) -> None:
         self._app = app
@@ -40,7 +47,7 @@ class ApiKeyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call."""
-        if scope["type"] != "http" or not self._digests or scope["path"] in OPEN_PATHS:
+        if scope["type"] != "http" or not self._digests or _is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         key = presented_key(Headers(scope=scope))
