@@ -1,4 +1,4 @@
-"""The web page in a real browser, with the shipped checkpoint; tests/service/page has all that needs no trained model."""
+"""The page in a real browser with the shipped checkpoint; tests/service/page has what needs no such model."""
 
 import pytest
 

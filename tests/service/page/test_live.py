@@ -30,7 +30,8 @@ def test_the_totals_are_those_of_queries(page):
 
 def test_labels_are_read_whole(page):
     labels = page.evaluate(
-        f"import('/page/metrics.js').then(({{parseMetrics}}) => parseMetrics({json.dumps(METRICS)}).at(-1).labels)"
+        "import('/page/metrics.js').then(({parseMetrics}) =>"
+        f" parseMetrics({json.dumps(METRICS)}).at(-1).labels)"
     )
     assert labels == {"label": r"a \"quoted\", {braced} word"}
 
