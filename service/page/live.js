@@ -60,7 +60,7 @@ async function poll() {
   } catch (fault) {
     byId("live-fault").textContent = `Not up to date: ${fault.title ?? fault.message}.`;
     byId("live-fault").hidden = false;
-    if (fault.status === 401) stop(); // a key starts it again
+    if ([401, 403].includes(fault.status)) stop(); // a key starts it again
   } finally {
     asking = false;
   }
