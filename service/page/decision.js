@@ -46,13 +46,13 @@ function stages({ embed, index, total }) {
   return list;
 }
 
-/** The panel's content. `forced`: the route was not left to the model. */
+/** The panel's content. `forced`: the route was not left to the model. `threshold`: null while it is unknown. */
 export function decision(answer, { forced, threshold }) {
   const parts = [badge(answer.route), make("code", { textContent: ` ${ROUTES[answer.route].token}` })];
   if (!forced) {
     parts.push(make("p", { className: "confidence", textContent: percent(answer.confidence) }));
     parts.push(make("p", { className: "muted", textContent: "confidence in this route" }));
-    parts.push(scale(answer, threshold));
+    if (threshold !== null) parts.push(scale(answer, threshold));
   }
   if (answer.augmentation !== null) parts.push(wrote(answer.augmentation));
   parts.push(make("p", { textContent: why(answer, forced) }), make("h3", { textContent: "Where the time went" }), stages(answer.latency_ms));

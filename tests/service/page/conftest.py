@@ -40,8 +40,7 @@ def _fill(url, headers=None):
         for name in PICTURES
     ]
     documents += [{"id": one.id, "text": one.text, "metadata": dict(one.metadata)} for one in countries]
-    transport = httpx.HTTPTransport(retries=3)
-    with httpx.Client(base_url=url, headers=headers, timeout=60, transport=transport) as client:
+    with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
         while client.get("/readyz").status_code != 200:
             pass
         added = client.post("/collections/default/documents", json={"documents": documents})

@@ -40,7 +40,7 @@ def test_files_go_into_a_new_collection_and_what_is_bad_is_named(page, page_url,
     )
     assert httpx.get(f"{documents}/notes.md%232").json()["text"] == "The second\nhas two lines."
     assert httpx.get(f"{documents}/row-1").json()["metadata"] == {"year": 2001}
-    assert page.evaluate("document.querySelector('#collection').value") == "mixed"
+    page.wait_for("document.querySelector('#collection').value === 'mixed'")
     assert httpx.delete(f"{page_url}/collections/mixed").status_code == 204
     forgive_refusals(page)
 

@@ -54,9 +54,11 @@ def test_scales_end_at_round_numbers(page):
 
 
 def test_searches_show_in_the_charts(page):
+    page.wait_for("document.querySelectorAll('#latency-legend li').length === 2")
     for route in ("augment", "embed"):
         choose_route(page, route)
         search(page)
+    page.evaluate("document.querySelector('#live').scrollIntoView()")
     page.wait_for("document.querySelectorAll('#latency-chart circle.embed').length > 0")
     page.wait_for("document.querySelectorAll('#latency-chart circle.augment').length > 0")
     legend = text(page, "#latency-legend")
