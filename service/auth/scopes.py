@@ -27,7 +27,8 @@ class Scope(StrEnum):
 class Door(Enum):
     """What a call needs where it needs no scope."""
 
-    OPEN = "open"  # no key
+    OPEN = "open"  # no key, under whatever host name: health
+    PAGE = "page"  # no key: the bare page tells nothing, asks its user for a key and sends it
     ANY_KEY = "any key"
 
 
@@ -42,8 +43,8 @@ ACCESS: Mapping[str, Access] = {
     "GET /docs": Door.ANY_KEY,
     "GET /docs/docs.js": Door.ANY_KEY,
     "MOUNT /docs/assets": Door.ANY_KEY,
-    "GET /": Door.ANY_KEY,
-    "MOUNT /page": Door.ANY_KEY,
+    "GET /": Door.PAGE,
+    "MOUNT /page": Door.PAGE,
     "GET /v1/models": Door.ANY_KEY,
     "GET /v1/models/{model:path}": Door.ANY_KEY,
     "GET /metrics": Scope.METRICS,

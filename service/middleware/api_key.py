@@ -25,7 +25,7 @@ def presented_key(headers: Headers) -> str | None:
 
 
 class ApiKeyMiddleware:
-    """Where keys are needed, lets nothing but health pass without one that has the call's scope."""
+    """Where keys are needed, lets nothing but health and the bare page pass without one that has the call's scope."""
 
     def __init__(self, app: ASGIApp, keyring: Keyring, access: RouteAccess, metrics: Metrics) -> None:
         self._app = app
@@ -45,7 +45,7 @@ class ApiKeyMiddleware:
 
     def _refusal(self, scope: Scope) -> Problem | None:
         needed = self._access.of(scope)
-        if needed is Door.OPEN:
+        if needed in (Door.OPEN, Door.PAGE):
             return None
         presented = presented_key(Headers(scope=scope))
         key = None if presented is None else self._keyring.find(presented)

@@ -37,6 +37,16 @@ def chromium() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
+# Keys to press: code, Windows' number and, where it types one, the character.
+_KEYS = {
+    "Enter": ("Enter", 13, "\r"),
+    "Tab": ("Tab", 9, ""),
+    " ": ("Space", 32, " "),
+    "/": ("Slash", 191, "/"),
+    "ArrowRight": ("ArrowRight", 39, ""),
+}
+
+
 class Browser:
     """One tab. `faults` are its console errors and exceptions, `addresses` all that it asked for."""
 
@@ -105,15 +115,44 @@ class Browser:
 
     def press_enter(self) -> None:
         """Press the Enter key in whatever has the focus."""
-        key = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
-        self.call("Input.dispatchKeyEvent", type="keyDown", **key)
-        self.call("Input.dispatchKeyEvent", type="keyUp", **key)
+        self.press("Enter")
 
-    def choose_file(self, selector: str, path: Path) -> None:
-        """Choose a file in a file input."""
+    def press(self, key: str) -> None:
+        """Press a key of `_KEYS` in whatever has the focus."""
+        code, number, text = _KEYS[key]
+        pressed = {"key": key, "code": code, "windowsVirtualKeyCode": number}
+        self.call("Input.dispatchKeyEvent", type="keyDown", **pressed, **({"text": text} if text else {}))
+        self.call("Input.dispatchKeyEvent", type="keyUp", **pressed)
+
+    def resize(self, width: int, height: int) -> None:
+        """Give the page another size, in CSS pixels."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+
+    def prefer(self, scheme: str) -> None:
+        """Be a browser whose user prefers "light" or "dark"."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.call("Emulation.setEmulatedMedia", features=features)
+
+    def accessible_names(self) -> list[tuple[str, str]]:
+        """Role and name of all that assistive technology can see, in the document's order."""
+        nodes = self.call("Accessibility.getFullAXTree")["nodes"]
+        return [
+            (node["role"]["value"], node.get("name", {}).get("value", ""))
+            for node in nodes
+            if not node["ignored"]
+        ]
+
+    def choose_file(self, selector: str, *paths: Path) -> None:
+        """Choose files in a file input."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
-        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in paths])
 
     def _end(self) -> None:
         self._process.terminate()

@@ -30,7 +30,7 @@ def known(guarded):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/info", "/metrics", "/docs", "/openapi.json", "/collections", "/v1/models"]
+    "path", ["/info", "/metrics", "/docs", "/openapi.json", "/collections", "/v1/models"]
 )
 def test_without_a_key_nothing_is_told(stranger, path):
     response = stranger.get(path)

@@ -65,12 +65,12 @@ def test_a_dead_engine_fails_health(client):
     problem(client.post("/embed", json={"input": "x"}), 503, "not-ready")
 
 
-def test_keys_guard_everything_but_health(serve):
+def test_keys_guard_everything_but_health_and_the_page(serve):
     with serve(api_keys="first-key, second-key") as client:
-        # The readiness wait itself went without a key.
+        # The readiness wait itself went without a key; the page has to be there to ask for one.
+        assert client.get("/").status_code == client.get("/page/main.js").status_code == 200
         assert client.get("/healthz").status_code == 200
         for method, path in [
-            ("GET", "/"),
             ("GET", "/docs"),
             ("GET", "/openapi.json"),
             ("GET", "/metrics"),
@@ -204,7 +204,7 @@ def test_an_unexpected_failure_tells_nothing_of_the_inside(client, monkeypatch):
     assert response.headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/page/page.js", "/page/page.css", "/docs/docs.js"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/page/main.js", "/page/base.css", "/docs/docs.js"])
 def test_pages_load_only_from_here(client, path):
     response = client.get(path)
     assert response.status_code == 200
@@ -223,6 +223,17 @@ def test_no_address_reaches_a_file(client, prefix, climb):
     assert response.status_code in (404, 422), response.text
     assert "root:" not in response.text
     assert "from __future__" not in response.text
+
+
+def test_of_the_pages_folder_only_its_files_are_served(client):
+    for name in ("__init__.py", "__pycache__/__init__.cpython-311.pyc", "", "index.html", "../app.py"):
+        problem(client.get(f"/page/{name}"), 404, "not-found")
+    assert client.get("/page/mark.svg").headers["content-type"] == "image/svg+xml"
+
+
+def test_browsers_ask_whether_the_page_is_current(client):
+    for path in ("/", "/page/main.js"):
+        assert client.get(path).headers["cache-control"] == "no-cache"
 
 
 def test_docs_have_their_assets(client):

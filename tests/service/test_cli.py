@@ -186,7 +186,7 @@ def test_what_json_cannot_carry_is_set_aside(url, tmp_path):
 
 
 def test_something_else_than_solomon_is_told(url):
-    refused = run("index", "list", "--url", f"{url}/page/page.css?", code=1)
+    refused = run("index", "list", "--url", f"{url}/page/base.css?", code=1)
     assert "is not Solomon" in refused.output
 
 
