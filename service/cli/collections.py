@@ -28,7 +28,7 @@ def list_collections(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     from service.cli.output import print_json, print_table
 
     with Client(url) as client:
-        answer = client.call_or_fail("GET", "/collections")
+        answer = client.call("GET", "/collections")
     if as_json:
         print_json(answer)
         return
@@ -50,8 +50,8 @@ def drop(
 
     path = f"/collections/{quote(collection, safe='')}"
     with Client(url) as client:
-        count = client.call_or_fail("GET", path)["count"]
+        count = client.call("GET", path)["count"]
         if not yes:
             typer.confirm(f"Remove {collection} and its {count} documents from {url}?", abort=True)
-        client.call_or_fail("DELETE", path)
+        client.call("DELETE", path)
     typer.echo(f"{collection} is removed.")

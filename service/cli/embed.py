@@ -46,7 +46,7 @@ def _embed_on_server(
     if instruction is not None:
         body["instruction"] = instruction
     with Client(url) as client:
-        return client.call_or_fail("POST", "/embed", body)
+        return client.call("POST", "/embed", body)
 
 
 def _embed_offline(

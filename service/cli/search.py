@@ -43,7 +43,7 @@ def search(
     if where is not None:
         body["filter"] = _parse_filter(where)
     with Client(url) as client:
-        answer = client.call_or_fail("POST", "/search", body)
+        answer = client.call("POST", "/search", body)
     _show(answer, as_json)
 
 
