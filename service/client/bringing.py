@@ -71,7 +71,7 @@ def bring(collection: str, batch: Sequence[D], vectors: VectorMaker[D] | None = 
     while remaining:
         bodies = [_with_vector(document.body(), made) for document in remaining]
         try:
-            yield requests.add(collection, bodies, vectors and vectors.model)
+            yield requests.add(collection, bodies, None if vectors is None else vectors.model)
         except ServerProblem as problem:
             for position in sorted(_blamed(problem, len(remaining)), reverse=True):
                 document = remaining.pop(position)
