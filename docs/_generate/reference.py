@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import typer
 
 from service.app import create_app
@@ -20,6 +19,7 @@ from service.cli import app as command_line
 from service.settings import Settings, default_checkpoint
 
 DOCS = Path(__file__).parent.parent
+RESULTS = DOCS.parent / "benchmarks" / "results"
 _PART = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _SCORES = {"precision_at_1": "P@1", "confidence": "confidence", "route_accuracy": "right route"}
 
@@ -50,32 +50,29 @@ def _default(field: Any) -> str:
 
 def commands() -> str:
     """Every command that the service itself brings, with its arguments and options."""
-    root = typer.main.get_command(command_line)
-    return "\n".join(_command(root, "solomon", click.Context(root, info_name="solomon")))
+    return "\n".join(_command(typer.main.get_command(command_line), "solomon"))
 
 
-def _command(command: Any, name: str, context: Any) -> Iterator[str]:
-    plugin = context.ignore_unknown_options  # has a --help of its own
+def _command(command: Any, name: str) -> Iterator[str]:
+    plugin = command.context_settings.get("ignore_unknown_options")  # has a --help of its own
     if name != "solomon":
         yield f"### `{name}`\n\n{_prose(command.help)}\n"
-    parameters = [each for each in command.params if not getattr(each, "hidden", False)]
-    rows = [_parameter(each, context) for each in parameters if each.name != "help"]
-    if rows and not plugin and name != "solomon":
-        yield table(["", "meaning"], rows)
+        rows = [_parameter(each) for each in command.params if each.name != "help"]
+        if rows and not plugin:
+            yield table(["", "meaning"], rows)
     for child, nested in sorted(getattr(command, "commands", {}).items()):
-        yield from _command(
-            nested, f"{name} {child}", nested.make_context(child, [], context, resilient_parsing=True)
-        )
+        yield from _command(nested, f"{name} {child}")
 
 
 def _prose(text: str | None) -> str:
     return re.sub(r"(?<!\n)\n(?!\n)", " ", (text or "").strip())
 
 
-def _parameter(parameter: Any, context: Any) -> list[str]:
+def _parameter(parameter: Any) -> list[str]:
     if parameter.param_type_name == "argument":
-        return [f"`{parameter.make_metavar(context)}`", parameter.help or ""]
-    names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
+        names = f"`{parameter.metavar or parameter.name.upper()}`"
+    else:
+        names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
     return [names, (parameter.help or "").strip()]
 
 
@@ -142,6 +139,32 @@ def data() -> str:
     return "\n".join(lines) + "\n"
 
 
+def benchmarks() -> str:
+    """The results that are committed, each with the machine and the commit that they were measured on."""
+    return "\n".join(_benchmark(path) for path in sorted(RESULTS.glob("*.json")))
+
+
+def _benchmark(path: Path) -> str:
+    result = json.loads(path.read_text("utf-8"))
+    where = result["surroundings"]
+    told = f"{where['cores']} cores ({where['cpu']}), commit {where['commit']}, {where['date'][:10]}."
+    rows = [[name, _measure(value)] for name, value in _leaves(result) if not name.startswith("surroundings")]
+    return f"## {path.stem}\n\n{told}\n\n{table(['measured', 'value'], rows)}"
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every number or word of a nested result, under its path."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{name} / {key}" if name else str(key))
+    elif value is not None:
+        yield name, value
+
+
+def _measure(value: Any) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
 def _words(value: Any) -> str:
     return value if isinstance(value, str) else f"`{json.dumps(value, ensure_ascii=False)}`"
 
@@ -153,6 +176,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "scores": scores,
     "checkpoint": checkpoint,
     "data": data,
+    "benchmarks": benchmarks,
 }
 
 
