@@ -43,7 +43,7 @@ reference: $(DEV) ## Bring what is generated in docs/ up to date: settings, comm
 	$(BIN)/python docs/_generate/reference.py
 
 docs: reference ## Build the documentation into site/; DOCS=serve shows it while it is written.
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(or $(DOCS),build --strict)
+	$(BIN)/mkdocs $(or $(DOCS),build --strict)
 
 clean: ## Remove .venv and caches; collections and the model cache stay.
 	rm -rf $(VENV) build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

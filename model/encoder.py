@@ -7,7 +7,7 @@ from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -83,9 +83,9 @@ class Solomon:
         `InputError` for what cannot be embedded.
         """
         one = not isinstance(inputs, list | tuple)
-        given = [inputs] if one else inputs
+        given = [cast("Encodable", inputs)] if one else cast("Sequence[Encodable]", inputs)
         embeddings = self.embed(
-            given,  # type: ignore[arg-type]  # one input has become a list
+            given,
             EmbedOptions(
                 input_type=InputType(input_type),
                 route=RouteChoice(route),

@@ -63,10 +63,15 @@ def as_blocks(data: bytes) -> Text:
     if picture is None:
         return text
     width, height = picture.size
+    pixels = picture.tobytes()
+
+    def colour(x: int, y: int) -> Color | None:
+        start = 3 * (y * width + x)
+        return Color.from_rgb(*pixels[start : start + 3]) if y < height else None
+
     for top in range(0, height, _CELL):
         for x in range(width):
-            upper = Color.from_rgb(*picture.getpixel((x, top)))
-            lower = Color.from_rgb(*picture.getpixel((x, top + 1))) if top + 1 < height else None
+            upper, lower = colour(x, top), colour(x, top + 1)
             text.append("▀", Style(color=upper, bgcolor=lower))
         if top + _CELL < height:
             text.append("\n")

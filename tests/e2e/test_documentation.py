@@ -29,6 +29,7 @@ def folder(tmp_path):
     """A working folder that holds of the checkout what pages name."""
     for name in ("service", "benchmarks"):
         (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / ".curlrc").write_text("fail-with-body\n")  # an answer of the server that is a problem fails
     return tmp_path
 
 
@@ -39,6 +40,7 @@ def test_every_snippet_runs(page, folder, server, trained):
         SOLOMON_URL=server.url,
         SOLOMON_PORT=str(server.port),
         SOLOMON_DATA_DIR=str(folder / "data"),
+        CURL_HOME=str(folder),
         PYTHONPATH=str(ROOT),
         NO_COLOR="1",
     )

@@ -213,7 +213,8 @@ def test_the_client_waits_as_it_is_told_and_sends_batches_side_by_side(monkeypat
 def test_batches_fit_the_servers_limits():
     def info(request):
         limits = {"max_items": 100, "max_queue": 20, "max_body_bytes": 4096}
-        return httpx.Response(200, json={"limits": limits})
+        served = {"version": "1", "model": {}, "dimensions": 64, "augment_threshold": 0.5}
+        return httpx.Response(200, json=served | {"limits": limits})
 
     with Client("http://server", transport=httpx.MockTransport(info)) as client:
         assert server_limits(client) == Limits(10, 2048)

@@ -51,7 +51,7 @@ def test_langchain_that_sends_tokens_is_told_which_option_mends_it(url):
     class NoDownload:
         """Stands for tiktoken, which fetches its vocabulary from elsewhere."""
 
-        def encode(self, text, **options):
+        def encode_ordinary(self, text):
             return [1, 2, 3]
 
     with pytest.MonkeyPatch.context() as patch:
