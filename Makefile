@@ -13,10 +13,10 @@ PYTHONS := $(if $(PYTHON),$(PYTHON),python3.11 python3.12 python3.13 python3)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup serve test quick lint format clean
+.PHONY: help setup serve test quick lint format reference docs clean
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(DEV) ## Create .venv with all that serving, training and testing need.
 
@@ -39,8 +39,14 @@ format: $(DEV) ## Mend what ruff can mend.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+reference: $(DEV) ## Bring what is generated in docs/ up to date: settings, commands, calls, the model card.
+	$(BIN)/python docs/_generate/reference.py
+
+docs: reference ## Build the documentation into site/; DOCS=serve shows it while it is written.
+	$(BIN)/mkdocs $(or $(DOCS),build --strict)
+
 clean: ## Remove .venv and caches; collections and the model cache stay.
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -29,3 +29,11 @@ def fingerprint(text: str | None, image: bytes | None, metadata: Mapping[str, An
         digest.update(b"+" + len(part).to_bytes(8, "little"))  # so that parts cannot run into each other
         digest.update(part)
     return digest.hexdigest()
+
+
+def content_id(
+    text: str | None, image: bytes | None, image_url: str | None, metadata: Mapping[str, Any]
+) -> str:
+    """An id that follows from a document's content, so that adding the same one again adds nothing."""
+    named = metadata if image_url is None else {**metadata, "$image": image_url}
+    return f"content-{fingerprint(text, image, named)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from service.cli import checkpoint, collections, embed, keys, search, serve
+from service.cli import checkpoint, collections, doctor, embed, info, keys, search, serve
 from service.cli.plugins import add_plugins
 
 EPILOG = (
@@ -22,6 +22,8 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("embed")(embed.embed)
 app.command("search")(search.search)
+app.command("info")(info.info)
+app.command("doctor")(doctor.doctor)
 app.add_typer(collections.app, name="index")
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(keys.app, name="key")

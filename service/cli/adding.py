@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from service.cli.client import Client
     from service.cli.failures import FailureFile
-    from service.cli.uploading import Outcome
+    from service.client.outcomes import Outcome
 
 _SHOWN_FAILURES = 20
 
@@ -90,7 +90,7 @@ def add(
 
 def make_collection(client: Client, collection: str) -> str:
     """Make the collection if it is missing; the checkpoint of its vectors."""
-    made = client.call_or_fail("PUT", f"/collections/{quote(collection, safe='')}")
+    made = client.call("PUT", f"/collections/{quote(collection, safe='')}")
     return str(made["model"])
 
 
@@ -98,13 +98,13 @@ def _add_by_server(
     paths: list[Path], collection: str, url: str, image_root: Path | None, report: Callable[[Outcome], None]
 ) -> None:
     from service.cli.client import Client
-    from service.cli.uploading import Limits, upload
+    from service.cli.uploading import server_limits, upload
     from service.corpus.reading import read_corpus
 
     with Client(url) as client:
         make_collection(client, collection)
         corpus = read_corpus(paths, image_root=image_root)
-        upload(client, collection, corpus, Limits.of_server(client), report)
+        upload(client, collection, corpus, server_limits(client), report)
 
 
 def _track(
@@ -116,7 +116,7 @@ def _track(
 ) -> Outcome:
     """Run a job with a progress bar; the sum of what it reports, failures left to `bad`."""
     from service.cli.progress import job_progress
-    from service.cli.uploading import Outcome
+    from service.client.outcomes import Outcome
     from service.corpus.portions import count
 
     total = Outcome()

@@ -99,7 +99,7 @@ def verify(
     with Client(url) as client:
         names = [collection] if collection is not None else _names(client)
         asked = f"?repair={str(repair).lower()}"
-        found = [client.call_or_fail("POST", _path(name, "verify") + asked) for name in names]
+        found = [client.call("POST", _path(name, "verify") + asked) for name in names]
     if as_json:
         print_json({"collections": found})
     else:
@@ -114,7 +114,7 @@ def _path(collection: str, what: str) -> str:
 
 
 def _names(client: Any) -> list[str]:
-    return [info["name"] for info in client.call_or_fail("GET", "/collections")["collections"]]
+    return [info["name"] for info in client.call("GET", "/collections")["collections"]]
 
 
 def _download(client: Any, path: str, file: Path, *, quiet: bool) -> tuple[bytes, int]:

@@ -68,27 +68,35 @@ def _score_rows(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterat
 
 
 @app.command("verify")
-def verify(folder: Folder = None) -> None:
+def verify(folder: Folder = None, as_json: AsJson = False) -> None:
     """Check every file of a checkpoint against its SHA-256; exit code 1 if one differs."""
     from model.checkpoint import verify as verify_checkpoint
     from model.errors import CheckpointError
+    from service.cli.output import print_json
 
     path = _folder(folder)
     try:
-        verify_checkpoint(path)
+        manifest = verify_checkpoint(path)
     except CheckpointError as error:
         fail(str(error))
-    typer.echo(f"{path}: every file is as its manifest says.")
+    if as_json:
+        print_json({"folder": str(path), "files": manifest.files})
+    else:
+        typer.echo(f"{path}: every file is as its manifest says.")
 
 
 @app.command("base")
-def base() -> None:
+def base(as_json: AsJson = False) -> None:
     """Build the mini base in the cache: fetch, verify and convert its weights (once)."""
     from model.errors import SolomonError
     from model.mini_base import ensure_mini_base
+    from service.cli.output import print_json
 
     try:
         path = ensure_mini_base(progress=lambda message: typer.echo(message, err=True))
     except SolomonError as error:
         fail(str(error), Exit.FAILED)
-    typer.echo(path)
+    if as_json:
+        print_json({"folder": str(path)})
+    else:
+        typer.echo(path)

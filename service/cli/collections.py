@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import typer
 
-from service.cli import adding, backups, copying, rebuild
+from service.cli import adding, backups, copying, documents, rebuild
 from service.cli.options import DEFAULT_URL, AsJson, Url
 
 app = typer.Typer(help="Add documents to collections, list and drop them.", no_args_is_help=True)
@@ -15,6 +15,8 @@ app = typer.Typer(help="Add documents to collections, list and drop them.", no_a
 
 app.command("add")(adding.add)
 app.command("copy")(copying.copy)
+app.command("get")(documents.get)
+app.command("remove")(documents.remove)
 app.command("rebuild")(rebuild.rebuild)
 app.command("backup")(backups.backup)
 app.command("restore")(backups.restore)
@@ -28,7 +30,7 @@ def list_collections(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     from service.cli.output import print_json, print_table
 
     with Client(url) as client:
-        answer = client.call_or_fail("GET", "/collections")
+        answer = client.call("GET", "/collections")
     if as_json:
         print_json(answer)
         return
@@ -39,19 +41,43 @@ def list_collections(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     print_table(("name", "documents", "dimensions", "index", "model"), rows)
 
 
+@app.command("show")
+def show(
+    collection: Annotated[str, typer.Argument(help="The collection.")] = "default",
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Show a collection: documents, dimensions, index, recall, the checkpoint of its vectors."""
+    from service.cli.client import Client
+    from service.cli.output import print_json, print_pairs
+
+    with Client(url) as client:
+        info = client.call("GET", f"/collections/{quote(collection, safe='')}")
+    if as_json:
+        print_json(info)
+    else:
+        print_pairs(info)
+
+
 @app.command("drop")
 def drop(
     collection: Annotated[str, typer.Argument(help="The collection to remove.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
 ) -> None:
     """Remove a collection and all its documents from the server's disk."""
     from service.cli.client import Client
+    from service.cli.output import print_json
 
     path = f"/collections/{quote(collection, safe='')}"
     with Client(url) as client:
-        count = client.call_or_fail("GET", path)["count"]
+        count = client.call("GET", path)["count"]
         if not yes:
-            typer.confirm(f"Remove {collection} and its {count} documents from {url}?", abort=True)
-        client.call_or_fail("DELETE", path)
-    typer.echo(f"{collection} is removed.")
+            question = f"Remove {collection} and its {count} documents from {url}?"
+            typer.confirm(question, abort=True, err=as_json)
+        client.call("DELETE", path)
+    if as_json:
+        print_json({"removed": collection, "documents": count})
+    else:
+        typer.echo(f"{collection} is removed.")

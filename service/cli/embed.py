@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from service.cli.exits import Exit, fail
-from service.cli.options import DEFAULT_URL, AsJson, RouteOption, Url
+from service.cli.options import DEFAULT_URL, AsJson, RouteOption, Threshold, Url
 
 if TYPE_CHECKING:
     from model.types import EmbedOptions, Item
@@ -21,6 +21,7 @@ def embed(
         Literal["query", "document"], typer.Option(help="Queries are routed, documents are not.")
     ] = "query",
     route: RouteOption = "auto",
+    augment_threshold: Threshold = None,
     instruction: Annotated[str | None, typer.Option(help="What to look for.")] = None,
     url: Url = DEFAULT_URL,
     offline: Annotated[bool, typer.Option("--offline", help="Load the model here; needs no server.")] = False,
@@ -30,14 +31,20 @@ def embed(
     if text is None and image is None:
         fail("Give a text, --image FILE, or both.", Exit.USAGE)
     if offline:
-        answer = _embed_offline(text, image, input_type, route, instruction)
+        answer = _embed_offline(text, image, input_type, route, augment_threshold, instruction)
     else:
-        answer = _embed_on_server(url, text, image, input_type, route, instruction)
+        answer = _embed_on_server(url, text, image, input_type, route, augment_threshold, instruction)
     _show(answer, as_json)
 
 
 def _embed_on_server(
-    url: str, text: str | None, image: Path | None, input_type: str, route: str, instruction: str | None
+    url: str,
+    text: str | None,
+    image: Path | None,
+    input_type: str,
+    route: str,
+    augment_threshold: float | None,
+    instruction: str | None,
 ) -> dict[str, Any]:
     from service.cli.client import Client
     from service.cli.inputs import item
@@ -45,16 +52,23 @@ def _embed_on_server(
     body: dict[str, Any] = {"input": item(text, image), "input_type": input_type, "route": route}
     if instruction is not None:
         body["instruction"] = instruction
+    if augment_threshold is not None:
+        body["augment_threshold"] = augment_threshold
     with Client(url) as client:
-        return client.call_or_fail("POST", "/embed", body)
+        return client.call("POST", "/embed", body)
 
 
 def _embed_offline(
-    text: str | None, image: Path | None, input_type: str, route: str, instruction: str | None
+    text: str | None,
+    image: Path | None,
+    input_type: str,
+    route: str,
+    augment_threshold: float | None,
+    instruction: str | None,
 ) -> dict[str, Any]:
     from model.types import EmbedOptions, InputType, Item, RouteChoice
 
-    options = EmbedOptions(InputType(input_type), instruction, RouteChoice(route))
+    options = EmbedOptions(InputType(input_type), instruction, RouteChoice(route), augment_threshold)
     return _run_engine(Item(text, None if image is None else image.read_bytes()), options)
 
 

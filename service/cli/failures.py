@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from service.cli.exits import Exit, fail
-from service.corpus.entries import Failure
+from service.client.outcomes import Failure
 
 _KEPT = 1000
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 import typer
@@ -19,4 +20,24 @@ RouteOption = Annotated[
     Literal["auto", "embed", "augment"],
     typer.Option("--route", help="auto: the model decides; embed: pool at once; augment: write first."),
 ]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        "--augment-threshold",
+        min=0.0,
+        max=1.0,
+        help="P(/augment) from which to augment; default: the server's.",
+        show_default=False,
+    ),
+]
 Collection = Annotated[str, typer.Option("--collection", "-c", help="The collection.")]
+
+
+class Pictures(StrEnum):
+    """How pictures are shown."""
+
+    AUTO = "auto"
+    KITTY = "kitty"
+    ITERM2 = "iterm2"
+    BLOCKS = "blocks"
+    NONE = "none"

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from service.cli.adding import make_collection
-from service.cli.client import API_KEY_VARIABLE, Client
+from service.cli.client import Client
 from service.cli.exits import Exit, fail
 from service.cli.ray_worker import CorpusWorker, EngineOpener, open_checkpoint
-from service.cli.uploading import Outcome, Seen
-from service.corpus.entries import Failure
+from service.client.batches import Seen
+from service.client.configuration import API_KEY_VARIABLE
+from service.client.outcomes import Failure, Outcome
 from service.corpus.portions import split
 
 PORTION = 256  # documents

@@ -11,10 +11,13 @@ from typing import Any
 from model.errors import InputError
 from model.types import Embedder, Item, Vector
 from service.bulk_embedding import embed_documents
-from service.cli.client import API_KEY_VARIABLE, Client
+from service.cli.client import Client
 from service.cli.exits import CommandFailed
-from service.cli.uploading import Limits, Outcome, upload
-from service.corpus.entries import Entry, Failure
+from service.cli.uploading import server_limits, upload
+from service.client.bringing import VectorMaker
+from service.client.configuration import API_KEY_VARIABLE
+from service.client.outcomes import Failure, Outcome
+from service.corpus.entries import Entry
 from service.corpus.portions import Portion
 from service.corpus.reading import read_portion
 from service.vector_space import vector_space
@@ -32,7 +35,7 @@ def open_checkpoint(checkpoint: str | None) -> Embedder:
 
 
 class EngineEmbedder:
-    """A `LocalEmbedder` on an engine of this process."""
+    """Makes the vectors of documents with an engine of this process."""
 
     def __init__(self, engine: Embedder) -> None:
         self._engine = engine
@@ -86,7 +89,7 @@ class CorpusWorker:
                 f"{made_by}; name that one with --checkpoint."
             )
         self._client = Client(url)
-        self._limits = Limits.of_server(self._client)
+        self._limits = server_limits(self._client)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Bring portions (as JSON, in the column "portion") into the collection; a row for each."""
@@ -104,7 +107,8 @@ class CorpusWorker:
 
         corpus = _noting(read_portion(portion, self._image_root), own_ids)
         try:
-            upload(self._client, self._collection, corpus, self._limits, report, self._embedder)
+            vectors = VectorMaker(self._embedder.model, self._embedder.embed)
+            upload(self._client, self._collection, corpus, self._limits, report, vectors)
         except CommandFailed as failed:
             raise RuntimeError(failed.message) from None
         return {

@@ -36,9 +36,9 @@ def rebuild(
     path = f"/collections/{quote(collection, safe='')}/rebuild"
     with Client(url) as client:
         if stop:
-            state = client.call_or_fail("DELETE", path)
+            state = client.call("DELETE", path)
         else:
-            client.call_or_fail("POST", path, {"drop_failed": drop_failed})
+            client.call("POST", path, {"drop_failed": drop_failed})
             state = _watch(client, path, collection, quiet=as_json)
     if as_json:
         print_json(state)
@@ -54,7 +54,7 @@ def _watch(client: Any, path: str, collection: str, *, quiet: bool) -> dict[str,
     with job_progress(quiet=quiet) as progress:
         task = progress.add_task(f"Rebuilding {collection}", total=None)
         while True:
-            state: dict[str, Any] = client.call_or_fail("GET", path)
+            state: dict[str, Any] = client.call("GET", path)
             progress.update(task, total=state["total"], completed=state["done"] + state["failed"])
             if state["state"] != "running":
                 return state

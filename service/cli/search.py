@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from service.cli.exits import Exit, fail
-from service.cli.options import DEFAULT_URL, AsJson, Collection, RouteOption, Url
+from service.cli.options import DEFAULT_URL, AsJson, Collection, Pictures, RouteOption, Threshold, Url
 
 
 def search(
@@ -21,17 +21,22 @@ def search(
         str | None, typer.Option("--filter", help='Metadata to match, as JSON: \'{"kind": "emoji"}\'.')
     ] = None,
     route: RouteOption = "auto",
-    augment_threshold: Annotated[
-        float | None,
-        typer.Option(min=0.0, max=1.0, help="P(/augment) from which to augment; default: the server's."),
-    ] = None,
+    augment_threshold: Threshold = None,
     instruction: Annotated[str | None, typer.Option(help="What to look for.")] = None,
+    pictures: Annotated[
+        Pictures, typer.Option(help="How pictures are shown; auto: as this terminal is able to.")
+    ] = Pictures.AUTO,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Search a collection of a running server with a text, an image, or both."""
+    from rich.console import Console
+
     from service.cli.client import Client
     from service.cli.inputs import item
+    from service.cli.output import print_json
+    from service.cli.pictures import choose
+    from service.cli.results import show_answer
 
     if text is None and image is None:
         fail("Give a text, --image FILE, or both.", Exit.USAGE)
@@ -43,8 +48,17 @@ def search(
     if where is not None:
         body["filter"] = _parse_filter(where)
     with Client(url) as client:
-        answer = client.call_or_fail("POST", "/search", body)
-    _show(answer, as_json)
+        answer = client.call("POST", "/search", body)
+        if as_json:
+            print_json(answer)
+            return
+        console = Console()
+
+        def fetch(path: str) -> bytes:
+            with client.stream("GET", path) as response:
+                return response.read()
+
+        show_answer(answer, choose(pictures, console), fetch, console)
 
 
 def _parse_filter(text: str) -> Any:
@@ -54,23 +68,3 @@ def _parse_filter(text: str) -> Any:
         name, equals, value = text.partition("=")
         form = json.dumps({name.strip(): value.strip()} if equals and name.strip() else {"kind": "emoji"})
         fail(f"--filter {text!r} is not JSON. Write --filter '{form}'.", Exit.USAGE)
-
-
-def _show(answer: dict[str, Any], as_json: bool) -> None:
-    from service.cli.output import print_json, print_pairs, print_table
-
-    if as_json:
-        print_json(answer)
-        return
-    print_pairs(
-        {
-            "route": f"{answer['route']} ({answer['confidence']:.3f})",
-            "augmentation": answer["augmentation"],
-            "latency": f"{answer['latency_ms']['total']:.0f} ms",
-        }
-    )
-    rows = [
-        (f"{hit['score']:.3f}", hit["id"], hit["text"] or hit["metadata"].get("name") or hit["image_url"])
-        for hit in answer["results"]
-    ]
-    print_table(("score", "id", "document"), rows)

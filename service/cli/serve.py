@@ -70,9 +70,13 @@ def serve(
     settings = load_settings(
         host=host, port=port, data_dir=data_dir, checkpoint=checkpoint, model=model, demo=demo
     )
+    from service.listening import why_not_listen
     from service.logs import configure_logging
     from service.server import run_server
 
+    refused = why_not_listen(settings.host, settings.port)
+    if refused is not None:  # told now, not after the model has loaded
+        fail(f"The server could not start: {refused}")
     configure_logging(settings.log_level, settings.log_format)
     failure = run_server(settings)
     if failure is not None:

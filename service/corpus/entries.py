@@ -10,7 +10,7 @@ from typing import Any
 from index.types import InvalidInput
 from index.validation import check_fields
 from model.errors import InputError
-from service.fingerprint import fingerprint
+from service.fingerprint import content_id, fingerprint
 from service.images import media_type
 
 _OVERHEAD = 256  # bytes of JSON around a document's parts, about
@@ -18,14 +18,6 @@ _OVERHEAD = 256  # bytes of JSON around a document's parts, about
 
 class Unreadable(Exception):
     """A part of a corpus that is no document; the message completes "photos/a.jpg ..."."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An item that could not be added, and why."""
-
-    source: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +89,6 @@ def make_entry(
     except InvalidInput as error:
         raise Unreadable(f"{error.field.removeprefix('document.')}: {error}") from None
     if document_id is None:
-        named = metadata if image_url is None else {**metadata, "$image": image_url}
-        return Entry(
-            source, f"content-{fingerprint(text, image, named)}", text, image, image_url, metadata, False
-        )
+        document_id = content_id(text, image, image_url, metadata)
+        own_id = False
     return Entry(source, document_id, text, image, image_url, metadata, own_id)

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from service.corpus.entries import Entry, Failure, Unreadable, make_entry
+from service.client.outcomes import Failure
+from service.corpus.entries import Entry, Unreadable, make_entry
 from service.corpus.rows import read_image
 
 IMAGE_MARKER = "<|image_1|>"

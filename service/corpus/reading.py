@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from service.corpus.entries import Entry, Failure, Unreadable, make_entry
+from service.client.outcomes import Failure
+from service.corpus.entries import Entry, Unreadable, make_entry
 from service.corpus.mmeb import is_mmeb, mmeb_entries
 from service.corpus.portions import LINES, PARQUET, TABLES, Portion, csv_records, whole
 from service.corpus.rows import COLUMNS, entry_of_row, read_image

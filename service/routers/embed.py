@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Request
 
-from model.types import Embedding, EmbedOptions, InputType, Route
+from model.types import Embedding, EmbedOptions, InputType, Route, RouteChoice
 from service.connection import while_connected
 from service.embedding import RequestItem
 from service.middleware.access_log import count
@@ -20,8 +20,10 @@ from service.routers.dependencies import (
     documented,
     query_deadline,
 )
+from service.runtime import Runtime, Services
 from service.schemas.embed import EmbeddingBody, EmbedRequest, EmbedResponse, EmbedUsage
 from service.schemas.items import as_items
+from service.schemas.tei import AnyEmbedRequest, TeiEmbedRequest
 from service.vectors import check_dimensions, encode, shorten
 
 router = APIRouter(tags=["embed"])
@@ -52,13 +54,39 @@ async def embed(
     request: Request,
     runtime: RuntimeDependency,
     services: ServicesDependency,
-    body: Annotated[EmbedRequest, Body(openapi_examples=examples.EMBED)],
-) -> EmbedResponse:
+    body: Annotated[AnyEmbedRequest, Body(openapi_examples=examples.EMBED)],
+) -> EmbedResponse | list[list[float]]:
     """Embed up to 256 items: strings, images, or both together.
 
     All items are embedded or none is: the first one that cannot be ends the call, and the problem
-    names it.
+    names it. The request of Text Embeddings Inference, which names `inputs`, is answered as it does.
     """
+    if isinstance(body, TeiEmbedRequest):
+        return await _embed_as_tei(request, runtime, services, body)
+    return await _embed(request, runtime, services, body)
+
+
+async def _embed_as_tei(
+    request: Request, runtime: Runtime, services: Services, body: TeiEmbedRequest
+) -> list[list[float]]:
+    """The vectors alone."""
+    items = body.items()
+    check_item_count(runtime, "inputs", len(items))
+    dimensions = check_dimensions(body.dimensions, services.backend.embedder.info.dimensions)
+    options = EmbedOptions(
+        input_type=body.input_type,
+        route=body.route if body.input_type is InputType.QUERY else RouteChoice.AUTO,
+        truncate=bool(body.truncate),
+        priority=0 if body.input_type is InputType.QUERY else 1,
+    )
+    wanted = [RequestItem(address, text) for address, text in items]
+    work = services.embedding.embed(wanted, options, query_deadline(runtime))
+    embeddings = await while_connected(request, work)
+    log_embeddings(request, embeddings)
+    return [shorten(embedding.vector, dimensions).tolist() for embedding in embeddings]
+
+
+async def _embed(request: Request, runtime: Runtime, services: Services, body: EmbedRequest) -> EmbedResponse:
     started = time.perf_counter()
     items, addresses = as_items(body.input)
     check_item_count(runtime, "input", len(items))

@@ -30,6 +30,10 @@ EMBED: Examples = {
             "encoding_format": "base64",
         },
     },
+    "tei": {
+        "summary": "As Text Embeddings Inference's clients send it; answered with a list of vectors",
+        "value": {"inputs": ["a red circle", "a green square"], "normalize": True},
+    },
     "documents": {
         "summary": "Documents are never augmented",
         "value": {"input": ["Kenya lies in East Africa."], "input_type": "document"},

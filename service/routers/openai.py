@@ -82,13 +82,15 @@ async def create_embeddings(
     work = services.embedding.embed(items, options, query_deadline(runtime))
     embeddings = await while_connected(request, work)
     log_embeddings(request, embeddings)
+    encoding = body.encoding_format or "float"
     read = sum(embedding.prompt_tokens for embedding in embeddings)
     written = sum(embedding.augment_tokens for embedding in embeddings)
     return OpenAIEmbeddingResponse(
         model=body.model,
         data=[
             OpenAIEmbedding(
-                index=index, embedding=encode(shorten(embedding.vector, dimensions), body.encoding_format)
+                index=index,
+                embedding=encode(shorten(embedding.vector, dimensions), encoding),
             )
             for index, embedding in enumerate(embeddings)
         ],

@@ -39,7 +39,9 @@ class OpenAIEmbeddingRequest(Body):
 
     input: OpenAIInput = Field(description="A string, or a list of strings or {text, image} objects.")
     model: str = Field(description="A name that `GET /v1/models` lists.")
-    encoding_format: Literal["float", "base64"] = Field("float", description="How vectors are written.")
+    encoding_format: Literal["float", "base64"] | None = Field(
+        "float", description="How vectors are written; null is float."
+    )
     dimensions: int | None = Field(None, ge=1, strict=True, description="Keep only the first dimensions.")
     user: str | None = Field(None, description="Accepted and ignored.")
     input_type: InputType = Field(InputType.QUERY, description="Not OpenAI's: query (routed) or document.")

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from index.collection import LOG_FILE
 from index.store import FaissStore
 from service.cli import app as command_line
-from service.cli import client as cli_client
 from service.runtime import STORE_THREADS
 from tests.service.images import data_uri, encoded
 from tests.service.problems import fields, problem
@@ -46,7 +45,7 @@ def solomon(filled, monkeypatch):
 
         return create(**{**options, "transport": httpx.MockTransport(handle)})
 
-    monkeypatch.setattr(cli_client.httpx, "Client", to_application)
+    monkeypatch.setattr(httpx, "Client", to_application)
 
     def run(*arguments):
         done = CliRunner().invoke(command_line, [*map(str, arguments)])

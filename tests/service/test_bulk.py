@@ -16,8 +16,11 @@ from service.app import create_app
 from service.bulk_embedding import DOCUMENT_PRIORITY
 from service.cli.client import Client
 from service.cli.exits import CommandFailed, Exit
-from service.cli.uploading import Limits, Outcome, upload
-from service.corpus.entries import Entry, Failure
+from service.cli.uploading import server_limits, upload
+from service.client.answers import Limits
+from service.client.calls import Call
+from service.client.outcomes import Failure, Outcome
+from service.corpus.entries import Entry
 from service.embedding import EmbeddingService
 from service.fingerprint import fingerprint
 from service.images import ImageResolver
@@ -187,7 +190,7 @@ def test_bad_documents_leave_the_rest_of_their_batch(counted):
 
 def test_the_client_waits_as_it_is_told_and_sends_batches_side_by_side(monkeypatch):
     waits, seen = [], []
-    monkeypatch.setattr("service.cli.client.time.sleep", waits.append)
+    monkeypatch.setattr("service.client.synchronous.time.sleep", waits.append)
     together = threading.Barrier(4)  # broken unless four batches are under way at a time
 
     def answer(request):
@@ -210,19 +213,24 @@ def test_the_client_waits_as_it_is_told_and_sends_batches_side_by_side(monkeypat
 def test_batches_fit_the_servers_limits():
     def info(request):
         limits = {"max_items": 100, "max_queue": 20, "max_body_bytes": 4096}
-        return httpx.Response(200, json={"limits": limits})
+        served = {"version": "1", "model": {}, "dimensions": 64, "augment_threshold": 0.5}
+        return httpx.Response(200, json=served | {"limits": limits})
 
     with Client("http://server", transport=httpx.MockTransport(info)) as client:
-        assert Limits.of_server(client) == Limits(10, 2048)
+        assert server_limits(client) == Limits(10, 2048)
 
 
 def test_a_server_that_stays_busy_ends_the_command(monkeypatch):
     now = iter(range(0, 10_000, 200))
-    monkeypatch.setattr("service.cli.client.time.sleep", lambda seconds: None)
-    monkeypatch.setattr("service.cli.client.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("service.client.synchronous.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("service.client.patience.time.monotonic", lambda: next(now))
     busy = httpx.MockTransport(lambda request: httpx.Response(503, json={"detail": "starting"}))
-    with Client("http://server", transport=busy) as client, pytest.raises(CommandFailed) as ended:
-        client.call_patiently("POST", "/x", {})
+    with (
+        Client("http://server", transport=busy) as client,
+        pytest.raises(CommandFailed) as ended,
+        client.failing(),
+    ):
+        client.server.send(Call("POST", "/x", dict, {}))
     assert ended.value.exit_code == Exit.UNREACHABLE
     assert "starting" in ended.value.message
 

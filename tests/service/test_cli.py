@@ -49,7 +49,12 @@ def run(*arguments, code=0):
         ["serve"],
         ["embed"],
         ["search"],
+        ["info"],
+        ["doctor"],
         ["index"],
+        ["index", "get"],
+        ["index", "remove"],
+        ["index", "show"],
         ["index", "add"],
         ["index", "copy"],
         ["index", "list"],
@@ -146,6 +151,35 @@ def test_drop_asks_only_for_what_exists(url):
     assert refused.exit_code == 1
     assert "default and its 0 documents" in refused.output
     assert "default" in run("index", "list", "--url", url).stdout
+
+
+def test_single_documents_and_collections(url, tmp_path):
+    (tmp_path / "a.png").write_bytes(encoded())
+    run("index", "add", "a.png", "--url", url)
+    assert json.loads(run("index", "show", "--json", "--url", url).stdout)["count"] == 1
+    assert "flat" in run("index", "show", "--url", url).stdout
+    document = json.loads(run("index", "get", "a.png", "--image", "b.png", "--json", "--url", url).stdout)
+    assert document["id"] == "a.png"
+    assert Path("b.png").read_bytes() == encoded()
+    run("index", "get", "nothing", "--url", url, code=1)
+    removed = json.loads(run("index", "remove", "a.png", "--json", "--url", url).stdout)
+    assert removed == {"collection": "default", "removed": ["a.png"]}
+    run("index", "remove", "a.png", "--url", url, code=1)
+    dropped = json.loads(run("index", "drop", "default", "--yes", "--json", "--url", url).stdout)
+    assert dropped == {"removed": "default", "documents": 0}
+
+
+def test_checkpoint_commands_speak_json(tmp_path):
+    verified = json.loads(run("checkpoint", "verify", "--json").stdout)
+    assert "adapter_model.safetensors" in verified["files"]
+
+
+def test_the_shell_can_be_taught_to_complete():
+    assert "--install-completion" in run("--help").output
+    for shell in ("bash", "zsh", "fish"):
+        ask = {"_SOLOMON_COMPLETE": f"source_{shell}"}
+        script = runner.invoke(app, [], prog_name="solomon", env=ask).output
+        assert "_SOLOMON_COMPLETE" in script
 
 
 def test_a_filter_that_is_no_json_is_shown_as_json(url):

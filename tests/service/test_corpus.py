@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.corpus.entries import Entry, Failure
+from service.client.outcomes import Failure
+from service.corpus.entries import Entry
 from service.corpus.portions import count, split
 from service.corpus.reading import read_corpus, read_portion
 from service.fingerprint import fingerprint

@@ -153,3 +153,11 @@ def test_a_hundred_megabytes_over_a_socket(make_settings, open_backend):
         assert streamed.status_code == 413
         assert streamed.headers["content-type"] == "application/problem+json"
         assert httpx.get(f"{url}/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("left_out", [{"encoding_format": None}, {"dimensions": None}, {"user": None}])
+def test_null_is_as_good_as_left_out(url, left_out):
+    body = {"model": "tiny", "input": "one", **left_out}
+    answer = httpx.post(f"{url}/v1/embeddings", json=body, headers={"X-API-Key": "the-key"})
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["data"][0]["embedding"]) == 64

@@ -17,7 +17,8 @@ from service.cli import ray_adding
 from service.cli.adding import _add_by_server
 from service.cli.exits import CommandFailed
 from service.cli.ray_worker import CorpusWorker
-from service.cli.uploading import Outcome, Seen
+from service.client.batches import Seen
+from service.client.outcomes import Outcome
 from service.corpus.portions import split
 from service.vector_space import vector_space
 from tests.model.tiny import load_tiny

@@ -1,0 +1,58 @@
+"""Every command and program of the README and of docs/ is run against a real server."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.server_process import clean_environment
+from tests.snippets import run, snippets
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+# What of the README is not run, by a part of it that no other block has. Everything else is.
+NOT_RUN_OF_README = {
+    "make serve": "it would not end, and `make test` is what runs this",
+    "solomon data mini": "training takes an hour and a half",
+    "solomon index backup photos": "docs/how-to/deploy.md has them on a collection that exists",
+}
+
+
+def excused(page, snippet):
+    if snippet.not_run is not None:
+        return True
+    return page.name == "README.md" and any(part in snippet.text for part in NOT_RUN_OF_README)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A working folder that holds of the checkout what pages name."""
+    for name in ("service", "benchmarks"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / ".curlrc").write_text("fail-with-body\n")  # an answer of the server that is a problem fails
+    return tmp_path
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_snippet_runs(page, folder, server, trained):
+    environment = clean_environment(
+        SOLOMON_URL=server.url,
+        SOLOMON_PORT=str(server.port),
+        SOLOMON_DATA_DIR=str(folder / "data"),
+        CURL_HOME=str(folder),
+        PYTHONPATH=str(ROOT),
+        NO_COLOR="1",
+    )
+    for snippet in snippets(page):
+        if excused(page, snippet):
+            continue
+        text = snippet.text.replace("http://127.0.0.1:8080", server.url)
+        text = text.replace("127.0.0.1:8080", f"127.0.0.1:{server.port}")
+        run(type(snippet)(snippet.place, snippet.language, text, None), folder, environment)
+
+
+def test_what_is_not_run_of_the_readme_is_still_in_it():
+    text = PAGES[0].read_text("utf-8")
+    for part in NOT_RUN_OF_README:
+        assert part in text

@@ -1,0 +1,183 @@
+"""What the two clients do with answers, refusals and long lists; no model, no server."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import httpx
+import numpy as np
+import pytest
+
+from service.client import Document, Item, NotSolomon, Patience, ServerProblem, Solomon, Unreachable
+from service.client.outcomes import Outcome
+from service.client.replies import seconds_to_wait
+from tests.service.client.fake_server import DIMENSIONS, TOO_LONG
+from tests.service.images import data_uri, encoded
+
+
+def busy(retry_after=None, status=429):
+    headers = {} if retry_after is None else {"Retry-After": retry_after}
+    return httpx.Response(status, json={"detail": "busy"}, headers=headers)
+
+
+def test_importing_it_loads_neither_the_model_nor_the_server():
+    heavy = "torch transformers faiss fastapi starlette pydantic uvicorn PIL"
+    code = f"import sys, service.client; print([m for m in {heavy.split()} if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_a_long_list_is_embedded_in_batches_in_its_order(solomon, fake):
+    texts = ["x" * n for n in range(1, 12)]
+    answer = solomon.embed(texts, route="embed", dimensions=DIMENSIONS, truncate=True)
+    assert (len(answer), answer.vectors.shape, answer.prompt_tokens) == (11, (11, DIMENSIONS), 11)
+    for text, embedding in zip(texts, answer, strict=True):
+        again = solomon.embed(text)
+        np.testing.assert_array_equal(embedding.vector, again[0].vector)
+    batches = [body["input"] for method, path, body in fake.calls if path == "/embed"][:3]
+    assert sorted(len(batch) for batch in batches) == [3, 4, 4]
+    first = next(body for method, path, body in fake.calls if path == "/embed")
+    assert (first["route"], first["dimensions"], first["truncate"]) == ("embed", DIMENSIONS, True)
+
+
+def test_batches_are_bounded_in_bytes_too(solomon, fake):
+    solomon.embed(["x" * 1500, "y" * 1500, "z"])
+    assert sorted(len(body["input"]) for _, path, body in fake.calls if path == "/embed") == [1, 2]
+
+
+def test_nothing_is_embedded_as_nothing(solomon):
+    assert len(solomon.embed([])) == 0
+
+
+def test_items_carry_images_as_bytes_files_and_addresses(solomon, fake, tmp_path):
+    picture = tmp_path / "a.png"
+    picture.write_bytes(encoded())
+    solomon.embed([Item("x", encoded()), Item(image=picture), Item(image="https://host/a.png")])
+    sent = next(body["input"] for _, path, body in fake.calls if path == "/embed")
+    assert sent == [
+        {"text": "x", "image": data_uri(encoded())},
+        {"image": data_uri(encoded())},
+        {"image": "https://host/a.png"},
+    ]
+    with pytest.raises(ValueError, match="PNG"):
+        solomon.embed(Item(image=b"no picture"))
+
+
+def test_what_the_server_turns_away_is_sent_again_when_it_says(solomon, fake, waits):
+    fake.refusals += [busy("7"), busy("3", status=503)]
+    assert solomon.info().dimensions == DIMENSIONS
+    assert waits == [7.0, 3.0]
+
+
+def test_without_a_word_from_the_server_pauses_grow_to_a_bound(make_client, fake, waits):
+    fake.refusals += [busy() for _ in range(5)] + [httpx.Response(502, html="<h1>Bad Gateway</h1>")]
+    make_client(fake, patience=Patience(60, first=1, most=4)).info()
+    for pause, most in zip(waits, (1, 2, 4, 4, 4, 4), strict=True):
+        assert most / 2 <= pause <= most
+
+
+def test_patience_ends(make_client, fake, waits):
+    fake.refusals += [busy("61")]
+    with pytest.raises(ServerProblem) as refused:
+        make_client(fake, patience=Patience(60)).info()
+    assert (refused.value.status, refused.value.retry_after, waits) == (429, 61.0, [])
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 409, 422, 500, 504])
+def test_what_another_attempt_would_not_mend_is_raised_at_once(solomon, fake, waits, status):
+    error = {"field": "input[1].text", "message": "Bad."}
+    fake.refusals += [httpx.Response(status, json={"detail": "It is so.", "errors": [error]})]
+    with pytest.raises(ServerProblem, match="It is so") as refused:
+        solomon.info()
+    assert (refused.value.errors, waits) == ([error], [])
+
+
+def test_a_broken_connection_is_tried_again_unless_that_could_do_harm(solomon, fake, waits):
+    fake.refusals += [httpx.ReadError("cut"), httpx.ConnectError("none")]
+    solomon.info()
+    assert len(waits) == 2
+    fake.refusals += [httpx.ReadError("cut")]
+    with pytest.raises(Unreachable):
+        solomon.drop_collection("a")
+    fake.refusals += [httpx.ConnectError("none")]
+    solomon.drop_collection("a/b")
+    assert fake.paths()[-1] == "DELETE /collections/a/b"
+
+
+def test_a_stranger_is_told_from_a_server(solomon, fake):
+    fake.refusals += [httpx.Response(200, html="<h1>Welcome</h1>")]
+    with pytest.raises(NotSolomon):
+        solomon.info()
+
+
+def test_retry_after_may_be_a_date():
+    soon = datetime.now(UTC) + timedelta(seconds=30)
+    assert 25 < seconds_to_wait(format_datetime(soon, usegmt=True)) <= 30
+    assert seconds_to_wait("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert seconds_to_wait("soon") is None
+
+
+def documents(count):
+    return [Document(f"text {n}", id=f"id-{n}", metadata={"n": n}) for n in range(count)]
+
+
+def test_documents_are_brought_in_batches_and_not_twice(solomon, fake):
+    assert solomon.add(documents(10), "mine") == Outcome(added=10)
+    assert fake.stored["id-3"]["metadata"] == {"n": 3}
+    assert solomon.add(documents(12), "mine") == Outcome(added=2, unchanged=10)
+    assert max(len(body["documents"]) for _, _, body in fake.calls if body) == 4
+
+
+def test_bad_documents_never_stop_the_others(solomon, fake, tmp_path):
+    given = [
+        Document("good", id="a"),
+        Document(TOO_LONG, id="b"),
+        Document(id="c"),
+        Document(image=tmp_path / "nowhere.png", id="d"),
+        Document("again", id="a"),
+        Document(image=b"no picture"),
+        Document("good too"),
+        Document("good too"),
+    ]
+    outcome = solomon.add(given)
+    assert (outcome.added, outcome.unchanged) == (2, 1)
+    assert {failure.source: failure.reason for failure in outcome.failures}.keys() == {
+        "a",
+        "b",
+        "c",
+        "d",
+        "documents[5]",
+    }
+    assert "text: It is too long." in {failure.reason for failure in outcome.failures}
+
+
+def test_no_more_is_taken_from_an_iterator_than_is_under_way(fake):
+    taken = []
+
+    def endless():
+        number = 0
+        while True:
+            taken.append(number)
+            yield Document(f"text {number}")
+            number += 1
+
+    with Solomon("http://server", transport=httpx.MockTransport(fake), concurrency=2) as solomon:
+        outcomes = solomon.ingest(endless())
+        assert next(outcomes).added == 4
+        assert len(taken) <= 4 * 2 + 1
+        outcomes.close()
+
+
+def test_the_environment_names_server_and_key(monkeypatch):
+    monkeypatch.setenv("SOLOMON_URL", "http://elsewhere:1/")
+    monkeypatch.setenv("SOLOMON_API_KEY", "k1")
+    seen = []
+
+    def answer(request):
+        seen.append((str(request.url), request.headers.get("authorization")))
+        return httpx.Response(200, json={"collections": []})
+
+    with Solomon(transport=httpx.MockTransport(answer)) as solomon:
+        assert solomon.collections() == []
+    assert seen == [("http://elsewhere:1/collections", "Bearer k1")]

@@ -1,0 +1,91 @@
+"""`solomon doctor` and `solomon info`."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from service.app import create_app
+from service.cli import app
+from service.doctor.files import examine_files
+from service.doctor.findings import State
+from service.doctor.machine import available_memory, examine_machine
+from service.doctor.serving import examine_serving
+from tests.service.test_openai import listening
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+def by_subject(findings):
+    return {finding.about: finding for finding in findings}
+
+
+def test_this_machine_can_serve(make_settings):
+    found = by_subject(examine_machine(make_settings()))
+    assert found["device"].state is State.GOOD
+    assert "computing in" in found["device"].found
+    assert available_memory() is None or available_memory() > 0
+
+
+def test_a_device_that_is_not_here_is_missing(make_settings):
+    found = by_subject(examine_machine(make_settings(device="cuda:99")))
+    assert found["device"].state is State.MISSING
+    assert "SOLOMON_DEVICE" in found["device"].mend
+
+
+def test_the_shipped_checkpoint_is_sound_and_another_folder_is_none(make_settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOLOMON_CACHE_DIR", str(tmp_path / "cache"))
+    found = by_subject(examine_files(make_settings()))
+    assert found["checkpoint"].state is State.GOOD
+    assert found["base model"].state is State.NOTE
+    assert "checkpoint base" in found["base model"].mend
+    assert found["data directory"].state is State.GOOD
+    broken = by_subject(examine_files(make_settings(checkpoint=tmp_path)))
+    assert (broken["checkpoint"].state, "base model" in broken) == (State.MISSING, False)
+
+
+def test_a_data_directory_that_cannot_be_written_is_missing(make_settings, tmp_path):
+    (tmp_path / "file").write_text("")
+    found = by_subject(examine_files(make_settings(data_dir=tmp_path / "file" / "data")))
+    assert found["data directory"].state is State.MISSING
+
+
+@pytest.fixture
+def url(make_settings, open_backend):
+    settings = make_settings()
+    with listening(create_app(settings, open_backend(settings))) as url:
+        yield url
+
+
+def test_a_running_server_is_told_and_its_port_is_no_fault(make_settings, url):
+    port = int(url.rpartition(":")[2])
+    found = by_subject(examine_serving(make_settings(port=port), url))
+    assert "serves tiny" in found["server"].found
+    assert found["address"].state is State.GOOD
+    strange = by_subject(examine_serving(make_settings(port=port), NOWHERE))
+    assert (strange["server"].state, strange["address"].state) == (State.NOTE, State.MISSING)
+
+
+def test_the_command_tells_all_of_it_and_its_exit_code_says_whether_it_will_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOLOMON_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("SOLOMON_PORT", "0")
+    runner = CliRunner()
+    well = runner.invoke(app, ["doctor", "--json", "--url", NOWHERE])
+    assert well.exit_code == 0, well.output
+    findings = {entry["about"]: entry for entry in json.loads(well.stdout)["findings"]}
+    assert {"Python", "torch", "checkpoint", "server", "address", "extra train"} <= findings.keys()
+    monkeypatch.setenv("SOLOMON_CHECKPOINT", str(tmp_path))
+    ill = runner.invoke(app, ["doctor", "--url", NOWHERE])
+    assert ill.exit_code == 1
+    assert "missing" in ill.output
+    monkeypatch.setenv("SOLOMON_PORT", "many")
+    assert runner.invoke(app, ["doctor"]).exit_code == 2
+
+
+def test_info_shows_what_is_served(url):
+    runner = CliRunner()
+    shown = json.loads(runner.invoke(app, ["info", "--url", url, "--json"]).stdout)
+    assert shown["model"]["name"] == "tiny"
+    assert [entry["name"] for entry in shown["collections"]] == ["default"]
+    assert "64 dimensions" in runner.invoke(app, ["info", "--url", url]).stdout
+    assert runner.invoke(app, ["info", "--url", NOWHERE]).exit_code == 3
