@@ -76,7 +76,7 @@ def test_applications_share_no_metrics(serve, tmp_path):
 
 
 def saved(metrics):
-    return value(metrics.render().decode(), "solomon_augment_seconds_saved_total")
+    return value(metrics.render()[0].decode(), "solomon_augment_seconds_saved_total")
 
 
 def test_saving_is_the_moving_cost_of_augmenting():
