@@ -66,8 +66,7 @@ def open_tracing(settings: Settings, version: str) -> Tracing:
 @contextmanager
 def traced(tracer: Tracer, name: str) -> Iterator[Span]:
     """A span around a piece of work."""
-    unseen = {"record_exception": False, "set_status_on_exception": False}
-    with tracer.start_as_current_span(name, **unseen) as span:
+    with tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False) as span:
         try:
             yield span
         except BaseException as error:

@@ -42,7 +42,9 @@ def test_refused_calls_are_logged_without_content(client):
 def test_content_is_logged_only_if_the_setting_asks(serve):
     image = "data:image/png;base64,AAAA"
     with serve(log_content=True, api_keys=SECRET) as client:
-        entry = line(client, "/embed", {"input": ["a red car", "x" * 5000]}, **{"X-API-Key": SECRET})
+        entry = line(
+            client, "/embed", {"input": ["a red car", "x" * 5000], "truncate": True}, **{"X-API-Key": SECRET}
+        )
         assert entry["texts"][0] == "a red car"
         assert len(entry["texts"][1]) == 1001
         assert len(entry["augmentations"]) == 2

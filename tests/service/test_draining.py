@@ -54,7 +54,7 @@ class _Patient:
 
 
 def test_a_draining_server_is_unready_and_serves_on(start):
-    server, thread, client = start(drain=2, grace=10)
+    server, _, client = start(drain=600, grace=10)
     assert "connection" not in client.get("/info").headers
     server.handle_exit(signal.SIGTERM, None)
     ready = client.get("/readyz")
@@ -64,6 +64,12 @@ def test_a_draining_server_is_unready_and_serves_on(start):
     answer = client.post("/embed", json={"input": "x", "route": "embed"})
     assert answer.status_code == 200
     assert answer.headers["connection"] == "close"
+    assert not server.should_exit
+
+
+def test_it_stops_when_it_has_drained(start):
+    server, thread, client = start(drain=0.3, grace=10)
+    server.handle_exit(signal.SIGTERM, None)
     assert not server.should_exit
     thread.join(60)
     assert not thread.is_alive()

@@ -20,6 +20,15 @@ NAMES = [
     "solomon_rejected_total",
     "solomon_collection_documents",
     "solomon_index_recall",
+    "solomon_http_requests_total",
+    "solomon_http_request_seconds",
+    "solomon_requests_in_flight",
+    "solomon_engine_seconds_total",
+    "solomon_tokens_total",
+    "solomon_queue_limit",
+    "solomon_ready",
+    "solomon_build_info",
+    "process_resident_memory_bytes",
 ]
 
 
