@@ -19,12 +19,14 @@ from service.middleware import request_id
 from service.middleware.access_log import AccessLogMiddleware
 from service.middleware.api_key import ApiKeyMiddleware
 from service.middleware.body_limit import BodyLimitMiddleware, BodyLimits
+from service.middleware.draining import DrainingMiddleware
 from service.middleware.failures import FailuresMiddleware
 from service.middleware.head_limit import HeadLimitMiddleware
 from service.middleware.host_name import HostNameMiddleware
 from service.middleware.origin import OriginMiddleware
 from service.middleware.request_id import RequestIdMiddleware
 from service.middleware.security_headers import SecurityHeadersMiddleware
+from service.middleware.tracing import TracingMiddleware
 from service.openapi import use_problem_documents
 from service.routers import (
     backups,
@@ -40,6 +42,7 @@ from service.routers import (
 )
 from service.runtime import OpenBackend, Runtime
 from service.settings import Settings
+from service.tracing import NO_TRACING, Tracing
 
 DESCRIPTION = """
 An embedding server that thinks before it embeds, but only when thinking pays.
@@ -64,15 +67,16 @@ def create_app(
     *,
     fetcher: ImageFetcher | None = None,
     on_failure: Callable[[], None] | None = None,
+    tracing: Tracing = NO_TRACING,
 ) -> FastAPI:
     """Build the application.
 
     `open_backend` is called once, in a thread, when the application starts; until it returns, only
     health is answered. `fetcher` replaces the image downloader. `on_failure` is called when opening
-    failed, so that whoever runs the server can stop it.
+    failed, so that whoever runs the server can stop it. `tracing` is closed with the application.
     """
     metrics = Metrics()
-    runtime = Runtime(settings, metrics, fetcher)
+    runtime = Runtime(settings, metrics, fetcher, tracing.tracer, package_version())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -88,6 +92,7 @@ def create_app(
         runtime.stop_opening()
         await opening
         await runtime.close()
+        await asyncio.to_thread(tracing.close)
 
     app = FastAPI(
         title="Solomon",
@@ -101,13 +106,14 @@ def create_app(
     app.state.runtime = runtime
     for module in (embed, search, collections, backups, rebuild, documents, openai, operations, docs, page):
         app.include_router(module.router)
-    _add_middleware(app, settings, metrics)
+    _add_middleware(app, settings, runtime, tracing)
     add_error_handlers(app, metrics)
     use_problem_documents(app, needs_key=settings.needs_key)
     return app
 
 
-def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+def _add_middleware(app: FastAPI, settings: Settings, runtime: Runtime, tracing: Tracing) -> None:
+    metrics = runtime.metrics
     # The last one added is the outermost.
     limits = BodyLimits(
         one=settings.max_body_bytes,
@@ -133,5 +139,8 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     app.add_middleware(HeadLimitMiddleware, metrics=metrics)
     app.add_middleware(FailuresMiddleware)
     app.add_middleware(SecurityHeadersMiddleware, docs_path=docs.PATH)
-    app.add_middleware(AccessLogMiddleware)
+    app.add_middleware(DrainingMiddleware, runtime=runtime)
+    app.add_middleware(AccessLogMiddleware, metrics=metrics)
+    if tracing.on:
+        app.add_middleware(TracingMiddleware, tracer=tracing.tracer)
     app.add_middleware(RequestIdMiddleware)

@@ -10,6 +10,8 @@ from fastapi import Request
 
 T = TypeVar("T")
 
+CLIENT_CLOSED_REQUEST = 499  # a status that nobody receives; it is for the log and the counts
+
 
 class ClientGone(Exception):
     """The client closed the connection; nobody is left to answer."""

@@ -18,12 +18,14 @@ from typing import TypeVar
 
 import anyio
 import anyio.to_thread
+from opentelemetry.trace import Tracer
 
 from model.errors import DeadlineExceeded, ImageTooLarge, InputError, QueueFull
 from model.types import Embedder, Embedding, EmbedOptions, InputType, Item
 from service.images import ImageResolver
 from service.mapping import item_problem
 from service.metrics import Metrics
+from service.tracing import NO_TRACING, trace_embedding, traced
 
 T = TypeVar("T")
 
@@ -66,8 +68,10 @@ class EmbeddingService:
         metrics: Metrics,
         max_queue: int,
         max_image_bytes: int = 32 * 2**20,
+        tracer: Tracer = NO_TRACING.tracer,
     ) -> None:
         """Take the parts; `max_image_bytes` bounds the images of one request together."""
+        self._tracer = tracer
         self._embedder = embedder
         self._images = images
         self._metrics = metrics
@@ -143,7 +147,10 @@ class EmbeddingService:
 
         async def one(address: str, item: Item) -> Embedding:
             try:
-                return await self._embed_one(item, options, deadline, slots, admission)
+                with traced(self._tracer, "embed") as span:
+                    embedding = await self._embed_one(item, options, deadline, slots, admission)
+                    trace_embedding(self._tracer, span, embedding)
+                return embedding
             except InputError as error:
                 raise item_problem(error, address) from None
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from index.types import StoreError
 from model.errors import SolomonError
 from service import problems
-from service.connection import ClientGone
+from service.connection import CLIENT_CLOSED_REQUEST, ClientGone
 from service.mapping import model_problem, store_problem
 from service.metrics import Metrics
 from service.middleware.body_limit import BodyRefused
@@ -22,7 +22,6 @@ from service.problem_responses import problem_response
 from service.problems import FieldError, Problem
 
 _MAX_ERRORS = 20
-_CLIENT_CLOSED_REQUEST = 499  # nobody receives it; it is for the log
 _log = structlog.get_logger("solomon.failures")
 
 _MENDS: Mapping[str, str] = {
@@ -134,7 +133,7 @@ def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
         return answer(request, http_problem(request, error))
 
     async def on_client_gone(request: Request, error: Exception) -> Response:
-        return Response(status_code=_CLIENT_CLOSED_REQUEST)
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     app.add_exception_handler(ClientGone, on_client_gone)
     app.add_exception_handler(Problem, on_problem)

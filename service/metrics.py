@@ -11,12 +11,15 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from index.types import CollectionInfo
 from model.types import Embedding, InputType, Route
+from service.problems import CATALOGUE
 
 _LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 20, 40, 60)
 _INDEX_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, *_LATENCY_BUCKETS[2:])
@@ -24,10 +27,17 @@ _WAIT_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 _CONFIDENCE_BUCKETS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0)
 _TOKEN_BUCKETS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
+_EXEMPLAR_NAMES = ("request_id", "trace_id")  # together below the 128 characters that OpenMetrics allows
 
 VECTOR_ROUTE = "none"  # a search by vector takes no route
 FORCED = "forced"
 AUTO = "auto"
+
+
+def exemplar() -> dict[str, str] | None:
+    """What leads from a bucket to the log line (and trace) of the call that is being served, if one is."""
+    bound = structlog.contextvars.get_contextvars()
+    return {name: bound[name] for name in _EXEMPLAR_NAMES if name in bound} or None
 
 
 class MovingMean:
@@ -149,6 +159,49 @@ class Metrics:
         self.rejected = Counter(
             "solomon_rejected_total", "Calls refused, by the problem's kind.", ["reason"], registry=registry
         )
+        for slug in CATALOGUE:  # from zero on, so that the first of a kind is an increase
+            self.rejected.labels(slug)
+        self.http_requests = Counter(
+            "solomon_http_requests_total",
+            "Calls by the template of their path and by status; 499: the client went away.",
+            ["path", "status"],
+            registry=registry,
+        )
+        self.http_latency = Histogram(
+            "solomon_http_request_seconds",
+            "From a call's first byte to the end of its answer.",
+            ["path"],
+            buckets=_INDEX_BUCKETS,
+            registry=registry,
+        )
+        self.in_flight = Gauge(
+            "solomon_requests_in_flight", "Calls that are being answered, health aside.", registry=registry
+        )
+        self.engine_seconds = Counter(
+            "solomon_engine_seconds_total",
+            "Seconds of the model's forward passes; their rate is how busy the model is, 1 at most.",
+            ["phase"],
+            registry=registry,
+        )
+        self.tokens = Counter(
+            "solomon_tokens_total",
+            "Tokens read (prompt, image tokens among them) and written (augment).",
+            ["kind"],
+            registry=registry,
+        )
+        self.queue_limit = Gauge(
+            "solomon_queue_limit",
+            "Items that may wait; beyond it calls get 429.",
+            registry=registry,
+        )
+        self.ready = Gauge("solomon_ready", "1 while /readyz says yes.", registry=registry)
+        self.build = Gauge(
+            "solomon_build_info",
+            "1, with what is served.",
+            ["version", "model", "checkpoint", "device", "dtype"],
+            registry=registry,
+        )
+        ProcessCollector(registry=registry)
         self._lock = threading.Lock()
         self._augmented_seconds = MovingMean()
         self._embedded_seconds = MovingMean()
@@ -158,6 +211,7 @@ class Metrics:
     def on_step(self, phase: str, batch_size: int, seconds: float) -> None:
         """One forward pass ended; `phase` is prefill or decode."""
         self.batch_size.labels(phase).observe(batch_size)
+        self.engine_seconds.labels(phase).inc(seconds)
 
     def on_admitted(self, queue_seconds: float) -> None:
         """A request left the queue."""
@@ -169,7 +223,11 @@ class Metrics:
         """An item is finished, `seconds` after it was taken."""
         route = embedding.route or Route.EMBED
         decision = embedding.decision or FORCED
-        self.embed_latency.labels(input_type.value, route.value, decision).observe(seconds)
+        latency = self.embed_latency.labels(input_type.value, route.value, decision)
+        latency.observe(seconds, exemplar())
+        self.tokens.labels("prompt").inc(embedding.prompt_tokens)
+        self.tokens.labels("image").inc(embedding.image_tokens)
+        self.tokens.labels("augment").inc(embedding.augment_tokens)
         if embedding.route is None:
             return
         self.routes.labels(route.value, decision).inc()
@@ -184,20 +242,26 @@ class Metrics:
         label = VECTOR_ROUTE if route is None else route.value
         for stage, seconds in (("embed", embed), ("index", index), ("total", total)):
             if stage != "embed" or route is not None:
-                self.search_latency.labels(stage, label).observe(seconds)
+                self.search_latency.labels(stage, label).observe(seconds, exemplar())
 
     def on_rejected(self, reason: str) -> None:
         """A call was refused; `reason` is the problem's slug."""
         self.rejected.labels(reason).inc()
+
+    def on_call(self, path: str, status: int, seconds: float) -> None:
+        """A call ended; `path` is its template."""
+        self.http_requests.labels(path, str(status)).inc()
+        self.http_latency.labels(path).observe(seconds, exemplar())
 
     def read_at_scrape(self, reader: Reader) -> None:
         """Bind what is read at scrape time; called once, when the engine and the store are open."""
         self.queue_depth.set_function(reader.queue_depth)
         self.registry.register(_Collections(reader.collections))
 
-    def render(self) -> bytes:
-        """The text that Prometheus scrapes."""
-        return generate_latest(self.registry)
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """What Prometheus scrapes, and its content type; exemplars are in OpenMetrics only."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
 
     def _count_saving(self, route: Route, decision: str, seconds: float) -> None:
         with self._lock:

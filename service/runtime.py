@@ -15,6 +15,7 @@ from typing import Protocol
 
 import anyio
 import structlog
+from opentelemetry.trace import Tracer
 
 from index.types import CollectionInfo, StoreError, VectorStore
 from model.types import Embedder, EngineObserver
@@ -95,9 +96,18 @@ class Services:
 class Runtime:
     """Opens, holds and closes the backend of one application."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, fetcher: ImageFetcher | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        fetcher: ImageFetcher | None,
+        tracer: Tracer,
+        version: str,
+    ) -> None:
         self.settings = settings
         self.metrics = metrics
+        self._tracer = tracer
+        self._version = version
         self.failure: Exception | None = None
         self._fetcher = fetcher or ImageFetcher(
             settings.image_url_hosts, settings.max_image_bytes, settings.image_url_timeout_seconds
@@ -105,6 +115,9 @@ class Runtime:
         self._services: Services | None = None
         self._stage = "starting"
         self._stopping = threading.Event()
+        self._draining = False
+        metrics.queue_limit.set(settings.max_queue)
+        metrics.ready.set_function(lambda: float(self.ready))
 
     @property
     def observer(self) -> EngineObserver:
@@ -132,6 +145,16 @@ class Runtime:
         return self._services
 
     @property
+    def ready(self) -> bool:
+        """Whether calls should be sent here: open, with a live engine, and not about to stop."""
+        return not self._draining and self._services is not None and self._services.backend.embedder.alive
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server was told to stop: calls are answered, but no more should be sent."""
+        return self._draining
+
+    @property
     def healthy(self) -> bool:
         """Whether a restart would not help: still opening, or open with a live engine."""
         return self.failure is None and (self._services is None or self._services.backend.embedder.alive)
@@ -149,11 +172,24 @@ class Runtime:
             raise
         self._services = self._build(backend)
         self.metrics.read_at_scrape(_ScrapeReader(backend))
-        _log.info("ready", seconds=round(time.perf_counter() - started, 2), model=backend.embedder.info.model)
+        info = backend.embedder.info
+        self.metrics.build.labels(
+            self._version, info.model, info.checkpoint_sha256[:12], info.device, info.dtype
+        ).set(1)
+        _log.info("ready", seconds=round(time.perf_counter() - started, 2), model=info.model)
 
     def stop_opening(self) -> None:
         """Ask a loader that is still at work to give up."""
         self._stopping.set()
+
+    def begin_draining(self) -> None:
+        """Say from now on that the server is not ready; may be called by a signal handler."""
+        self._draining = True
+
+    async def hand_back(self) -> None:
+        """End what the model still works on: each such call gets a 503, to be sent again elsewhere."""
+        if self._services is not None:
+            await asyncio.to_thread(self._services.backend.embedder.close)
 
     async def close(self) -> None:
         """Close what was opened."""
@@ -172,12 +208,15 @@ class Runtime:
             self.metrics,
             self.settings.max_queue,
             max(self.settings.max_body_bytes, self.settings.max_image_bytes),
+            self._tracer,
         )
         rebuilds = Rebuilds(backend.embedder, backend.store, self.settings.max_queue)
         return Services(
             backend=backend,
             embedding=embedding,
-            search=SearchService(backend.embedder, embedding, backend.store, self.metrics, threads),
+            search=SearchService(
+                backend.embedder, embedding, backend.store, self.metrics, threads, self._tracer
+            ),
             ingestion=IngestionService(backend.embedder, embedding, backend.store, threads, rebuilds),
             rebuilds=rebuilds,
             store_threads=threads,

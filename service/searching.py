@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import numpy as np
+from opentelemetry.trace import Tracer
 
 from index.filters import parse_filter
 from index.types import Hit, InvalidInput, VectorStore
@@ -18,6 +19,7 @@ from service import problems
 from service.embedding import EmbeddingService, RequestItem
 from service.metrics import Metrics
 from service.problems import field_problem
+from service.tracing import NO_TRACING, traced
 from service.vector_space import check_same_space
 
 
@@ -53,7 +55,9 @@ class SearchService:
         store: VectorStore,
         metrics: Metrics,
         store_threads: anyio.CapacityLimiter,
+        tracer: Tracer = NO_TRACING.tracer,
     ) -> None:
+        self._tracer = tracer
         self._embedder = embedder
         self._embedding = embedding
         self._store = store
@@ -73,14 +77,15 @@ class SearchService:
         embedding = await self._embed(question, options, deadline)
         embedded = time.perf_counter()
         vector = embedding.vector if embedding is not None else _as_vector(question.vector)
-        hits = await anyio.to_thread.run_sync(
-            self._store.search,
-            question.collection,
-            vector,
-            question.k,
-            question.filter,
-            limiter=self._store_threads,
-        )
+        with traced(self._tracer, "index"):
+            hits = await anyio.to_thread.run_sync(
+                self._store.search,
+                question.collection,
+                vector,
+                question.k,
+                question.filter,
+                limiter=self._store_threads,
+            )
         ended = time.perf_counter()
         answer = SearchAnswer(
             hits=hits,

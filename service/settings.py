@@ -193,9 +193,32 @@ class Settings(BaseSettings):
     )
     image_url_timeout_seconds: float = Field(10.0, gt=0, description="Deadline of one image download.")
 
+    drain_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="After SIGTERM, how long calls are still taken in while /readyz says no, so that whoever "
+        "sends them can turn elsewhere.",
+    )
+    grace_seconds: float = Field(
+        30.0, gt=0, description="How long calls in flight may take to finish once no more are taken in."
+    )
+    keep_alive_seconds: int = Field(
+        75,
+        ge=1,
+        description="How long an idle connection is kept; longer than whatever is in front keeps it.",
+    )
+
     demo: bool = Field(True, description="Index the demo corpus into 'default' on the first start.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text.")
+    log_content: bool = Field(
+        False, description="Log the texts of queries and what the model wrote; images and keys never are."
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        description="Where traces go, such as http://collector:4318/v1/traces (extra 'otel'); unset: as the "
+        "standard OTEL_EXPORTER_OTLP_ENDPOINT says, else nowhere.",
+    )
 
     @property
     def needs_key(self) -> bool:

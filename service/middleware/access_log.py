@@ -1,36 +1,55 @@
-"""One log line a call: route, status, counts and timings; never content, keys or images."""
+"""One log line and one count a call: path, status, routes, tokens and timings; never content, keys or images.
+
+The one exception is the setting `log_content`, under which routers add texts.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.connection import CLIENT_CLOSED_REQUEST
+from service.metrics import Metrics
+
+QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 _COUNTS = "solomon.counts"
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 _log = structlog.get_logger("solomon.access")
 
 
-def count(scope: Scope, **counts: float | str) -> None:
+def count(scope: Scope, **counts: float | str | Sequence[str | None] | None) -> None:
     """Add numbers or words of a fixed set (a route, not content) to the call's log line."""
     scope.setdefault(_COUNTS, {}).update(counts)
 
 
-class AccessLogMiddleware:
-    """Logs each call when it ends; health and scrapes only at debug level."""
+def path_template(scope: Scope) -> str:
+    """The template of the path that was called, not the path: ids in paths are content."""
+    return getattr(scope.get("route"), "path", None) or "unmatched"
 
-    def __init__(self, app: ASGIApp) -> None:
+
+class AccessLogMiddleware:
+    """Logs and counts each call when it ends; health and scrapes only in the log and at debug level."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-            return
+        elif scope["path"] in QUIET:
+            await self._logged(scope, receive, send)
+        else:
+            with self._metrics.in_flight.track_inprogress():
+                await self._logged(scope, receive, send)
+
+    async def _logged(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        status = 0
+        status = CLIENT_CLOSED_REQUEST
         counts: dict[str, Any] = scope.setdefault(_COUNTS, {})
 
         async def send_noting_status(message: Message) -> None:
@@ -42,14 +61,17 @@ class AccessLogMiddleware:
         try:
             await self._app(scope, receive, send_noting_status)
         finally:
-            log = _log.debug if scope["path"] in _QUIET else _log.info
-            # The template, not the path: ids in paths are content.
-            template = getattr(scope.get("route"), "path", None) or "unmatched"
-            duration_ms = round((time.perf_counter() - started) * 1000, 2)
+            seconds = time.perf_counter() - started
+            template = path_template(scope)
+            quiet = scope["path"] in QUIET
+            if not quiet:
+                self._metrics.on_call(template, status, seconds)
+            log = _log.debug if quiet else _log.info
+            duration_ms = round(seconds * 1000, 2)
             log(
                 "call",
                 method=scope["method"],
-                route=template,
+                path=template,
                 status=status,
                 duration_ms=duration_ms,
                 **counts,

@@ -25,7 +25,7 @@ def presented_key(headers: Headers) -> str | None:
 
 
 class ApiKeyMiddleware:
-    """Where keys are needed, lets nothing but health and the bare page pass without one that has the call's scope."""
+    """Where keys are needed, all but health and the bare page needs one that has the call's scope."""
 
     def __init__(self, app: ASGIApp, keyring: Keyring, access: RouteAccess, metrics: Metrics) -> None:
         self._app = app

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Request
 
-from model.types import Embedding, EmbedOptions, InputType, Route, RouteChoice
+from model.types import EmbedOptions, InputType, RouteChoice
 from service.connection import while_connected
 from service.embedding import RequestItem
-from service.middleware.access_log import count
 from service.routers import examples
 from service.routers.dependencies import (
     RuntimeDependency,
@@ -20,6 +18,7 @@ from service.routers.dependencies import (
     documented,
     query_deadline,
 )
+from service.routers.embedding_log import log_embeddings
 from service.runtime import Runtime, Services
 from service.schemas.embed import EmbeddingBody, EmbedRequest, EmbedResponse, EmbedUsage
 from service.schemas.items import as_items
@@ -40,13 +39,6 @@ def options_of(body: EmbedRequest) -> EmbedOptions:
         truncate=body.truncate,
         priority=0 if body.input_type is InputType.QUERY else 1,
     )
-
-
-def log_embeddings(request: Request, embeddings: Sequence[Embedding]) -> None:
-    """Note in the access log how many items came and what became of them."""
-    augmented = sum(embedding.route is Route.AUGMENT for embedding in embeddings)
-    compute = max((embedding.compute_seconds for embedding in embeddings), default=0.0)
-    count(request.scope, items=len(embeddings), augmented=augmented, compute_ms=round(compute * 1000))
 
 
 @router.post("/embed", summary="Embed items", responses=documented(embeds=True))
@@ -82,7 +74,7 @@ async def _embed_as_tei(
     wanted = [RequestItem(address, text) for address, text in items]
     work = services.embedding.embed(wanted, options, query_deadline(runtime))
     embeddings = await while_connected(request, work)
-    log_embeddings(request, embeddings)
+    log_embeddings(request, runtime, wanted, embeddings)
     return [shorten(embedding.vector, dimensions).tolist() for embedding in embeddings]
 
 
@@ -98,7 +90,7 @@ async def _embed(request: Request, runtime: Runtime, services: Services, body: E
     dimensions = check_dimensions(body.dimensions, info.dimensions)
     work = services.embedding.embed(wanted, options_of(body), query_deadline(runtime))
     embeddings = await while_connected(request, work)
-    log_embeddings(request, embeddings)
+    log_embeddings(request, runtime, wanted, embeddings)
     return EmbedResponse(
         model=info.model,
         dimensions=dimensions,

@@ -18,7 +18,7 @@ from service.routers.dependencies import (
     check_item_count,
     query_deadline,
 )
-from service.routers.embed import log_embeddings
+from service.routers.embedding_log import log_embeddings
 from service.runtime import Services
 from service.schemas.items import as_items
 from service.schemas.openai import (
@@ -81,7 +81,7 @@ async def create_embeddings(
     )
     work = services.embedding.embed(items, options, query_deadline(runtime))
     embeddings = await while_connected(request, work)
-    log_embeddings(request, embeddings)
+    log_embeddings(request, runtime, items, embeddings)
     encoding = body.encoding_format or "float"
     read = sum(embedding.prompt_tokens for embedding in embeddings)
     written = sum(embedding.augment_tokens for embedding in embeddings)

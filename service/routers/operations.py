@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import anyio.to_thread
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from index.validation import MAX_K
 from service import problems
@@ -68,16 +67,22 @@ async def healthz(runtime: RuntimeDependency) -> HealthResponse:
 
 
 @router.get("/readyz", summary="Readiness", responses={503: documented()[503]})
-async def readyz(services: ServicesDependency) -> ReadyResponse:
-    """200 once the model is loaded and the index has caught up."""
+async def readyz(runtime: RuntimeDependency, services: ServicesDependency) -> ReadyResponse:
+    """200 once the model is loaded and the index has caught up, until the server is told to stop."""
+    if runtime.draining:
+        raise Problem(problems.NOT_READY, "The server is stopping; send calls to another one.")
     return ReadyResponse()
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-async def metrics(runtime: RuntimeDependency) -> Response:
-    """Counters and latencies in Prometheus' text format."""
-    body = await anyio.to_thread.run_sync(runtime.metrics.render)
-    return Response(body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+async def metrics(request: Request, runtime: RuntimeDependency) -> Response:
+    """Counters and latencies in Prometheus' text format, or in OpenMetrics with exemplars if accepted.
+
+    An exemplar names the `request_id` of a call in a bucket, under which the log has its line.
+    """
+    accept = request.headers.get("accept", "")
+    body, content_type = await anyio.to_thread.run_sync(runtime.metrics.render, accept)
+    return Response(body, headers={"Content-Type": content_type})
 
 
 @router.get("/problems/{slug}", summary="A kind of problem")

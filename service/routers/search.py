@@ -19,6 +19,7 @@ from service.routers.dependencies import (
     image_path,
     query_deadline,
 )
+from service.routers.embedding_log import log_embeddings
 from service.schemas.items import as_item
 from service.schemas.search import ResultBody, SearchLatency, SearchRequest, SearchResponse
 from service.searching import SearchAnswer, SearchQuestion
@@ -74,9 +75,10 @@ async def search(
         augment_threshold=body.augment_threshold,
         max_augment_tokens=body.max_augment_tokens,
     )
-    work = services.search.search(_question(body), options, query_deadline(runtime))
+    question = _question(body)
+    work = services.search.search(question, options, query_deadline(runtime))
     answer = await while_connected(request, work)
     count(request.scope, results=len(answer.hits), index_ms=round(answer.index_seconds * 1000, 2))
-    if answer.embedding is not None and answer.embedding.route is not None:
-        count(request.scope, query_route=answer.embedding.route.value)
+    if answer.embedding is not None and question.item is not None:
+        log_embeddings(request, runtime, [question.item], [answer.embedding])
     return _response(body.collection, answer)

@@ -19,6 +19,14 @@ NAMES = {
     "solomon_rejected": {"reason"},
     "solomon_collection_documents": {"collection"},
     "solomon_index_recall": {"collection"},
+    "solomon_http_requests": {"path", "status"},
+    "solomon_http_request_seconds": {"path"},
+    "solomon_requests_in_flight": set(),
+    "solomon_engine_seconds": {"phase"},
+    "solomon_tokens": {"kind"},
+    "solomon_queue_limit": set(),
+    "solomon_ready": set(),
+    "solomon_build_info": {"version", "model", "checkpoint", "device", "dtype"},
 }
 
 

@@ -20,6 +20,15 @@ NAMES = [
     "solomon_rejected_total",
     "solomon_collection_documents",
     "solomon_index_recall",
+    "solomon_http_requests_total",
+    "solomon_http_request_seconds",
+    "solomon_requests_in_flight",
+    "solomon_engine_seconds_total",
+    "solomon_tokens_total",
+    "solomon_queue_limit",
+    "solomon_ready",
+    "solomon_build_info",
+    "process_resident_memory_bytes",
 ]
 
 
@@ -76,7 +85,7 @@ def test_applications_share_no_metrics(serve, tmp_path):
 
 
 def saved(metrics):
-    return value(metrics.render().decode(), "solomon_augment_seconds_saved_total")
+    return value(metrics.render()[0].decode(), "solomon_augment_seconds_saved_total")
 
 
 def test_saving_is_the_moving_cost_of_augmenting():

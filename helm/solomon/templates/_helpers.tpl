@@ -1,0 +1,113 @@
+{{/* The name of the application, and of everything that belongs to this release. */}}
+{{- define "solomon.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "solomon.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else if contains (include "solomon.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "solomon.name" .) | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "solomon.selector" -}}
+app.kubernetes.io/name: {{ include "solomon.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "solomon.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{ include "solomon.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
+{{- define "solomon.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "solomon.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "solomon.image" -}}
+{{- $tag := default (printf "%s-%s" .Chart.AppVersion (ternary "cuda" "cpu" .Values.gpu.enabled)) .Values.image.tag -}}
+{{- printf "%s:%s" .Values.image.repository $tag -}}
+{{- end -}}
+
+{{/* "true" where API keys are checked, "" where not. */}}
+{{- define "solomon.hasKeys" -}}
+{{- if or .Values.auth.existingSecret .Values.auth.keys -}}true{{- end -}}
+{{- end -}}
+
+{{- define "solomon.keysSecret" -}}
+{{- default (printf "%s-api-keys" (include "solomon.fullname" .)) .Values.auth.existingSecret -}}
+{{- end -}}
+
+{{- define "solomon.keysSecretKey" -}}
+{{- if .Values.auth.existingSecret -}}{{ .Values.auth.existingSecretKey }}{{- else -}}api-keys{{- end -}}
+{{- end -}}
+
+{{- define "solomon.isMilvus" -}}
+{{- if eq .Values.store.kind "milvus" -}}true{{- end -}}
+{{- end -}}
+
+{{/* The port of a URL, "" if it names none. */}}
+{{- define "solomon.port" -}}
+{{- regexFind ":[0-9]+$" (get (urlParse .) "host") | trimPrefix ":" -}}
+{{- end -}}
+
+{{/* The ports on which the values let the pod call out, a JSON list: Milvus, traces, what is fetched by https. */}}
+{{- define "solomon.egressPorts" -}}
+{{- $ports := list -}}
+{{- if include "solomon.isMilvus" . -}}
+{{- $ports = append $ports (include "solomon.port" .Values.store.milvus.uri | default (ternary "443" "19530" (hasPrefix "https:" .Values.store.milvus.uri)) | int) -}}
+{{- end -}}
+{{- with .Values.tracing.endpoint -}}
+{{- $ports = append $ports (include "solomon.port" . | default (ternary "443" "80" (hasPrefix "https:" .)) | int) -}}
+{{- end -}}
+{{- if or .Values.limits.imageUrlHosts (has .Values.model.source (list "hub" "init")) (not .Values.model.baked) -}}
+{{- $ports = append $ports 443 -}}
+{{- end -}}
+{{- $ports | uniq | toJson -}}
+{{- end -}}
+
+{{/* What no schema can say: values that only make sense together. */}}
+{{- define "solomon.check" -}}
+{{- if and (include "solomon.isMilvus" .) (not .Values.store.milvus.uri) -}}
+{{- fail "store.kind is milvus: name its address in store.milvus.uri, such as http://milvus:19530" -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (not (include "solomon.isMilvus" .)) -}}
+{{- fail "autoscaling needs store.kind=milvus: with faiss the collections are on the volume of one pod" -}}
+{{- end -}}
+{{- if not (or (include "solomon.hasKeys" .) .Values.auth.allowOpen) -}}
+{{- fail "no API keys: name a Secret in auth.existingSecret, give auth.keys, or set auth.allowOpen=true where something in front checks callers" -}}
+{{- end -}}
+{{- if and .Values.auth.existingSecret .Values.auth.keys -}}
+{{- fail "give either auth.existingSecret or auth.keys, not both" -}}
+{{- end -}}
+{{- if and (eq .Values.model.source "hub") (not .Values.model.hubId) -}}
+{{- fail "model.source is hub: name the model in model.hubId" -}}
+{{- end -}}
+{{- if and (eq .Values.model.source "pvc") (not .Values.model.pvc.claimName) -}}
+{{- fail "model.source is pvc: name the claim that holds the checkpoint in model.pvc.claimName" -}}
+{{- end -}}
+{{- if and (eq .Values.model.source "init") (not .Values.model.init.image) -}}
+{{- fail "model.source is init: name the image that fetches the checkpoint in model.init.image" -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
+{{- fail "ingress.enabled: name at least one host in ingress.hosts" -}}
+{{- end -}}
+{{- if and .Values.monitoring.serviceMonitor.enabled (include "solomon.hasKeys" .) (not .Values.monitoring.serviceMonitor.keySecret.name) -}}
+{{- fail "Prometheus needs a key as well: name a Secret that holds a single one in monitoring.serviceMonitor.keySecret" -}}
+{{- end -}}
+{{- if and .Values.monitoring.serviceMonitor.enabled .Values.limits.allowedHosts -}}
+{{- fail "Prometheus calls pods by their addresses, which limits.allowedHosts refuses: leave it empty and let the ingress check names" -}}
+{{- end -}}
+{{- if gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas) -}}
+{{- fail "autoscaling.minReplicas is above autoscaling.maxReplicas" -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,157 @@
+"""Every set of values renders to manifests that Kubernetes' own schemas accept, and does what was asked."""
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from service.settings import Settings
+from tests.helm.cases import CASES, EVERYTHING, KEYS, MILVUS, OPEN
+from tests.helm.chart import CHART, FULL_NAME, environment, helm, one, pod, render
+
+KUBERNETES = ("1.27", "1.32")
+# Of the Prometheus operator, whose schemas Kubernetes does not ship.
+OPERATORS = {"ServiceMonitor", "PrometheusRule"}
+
+
+@pytest.fixture(scope="module")
+def everything():
+    return render(EVERYTHING)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_lint(name):
+    done = helm("lint", str(CHART), "--strict", values=CASES[name])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_kubernetes_schemas_accept_what_is_rendered(name):
+    manifests = render(CASES[name])
+    checked = [manifest for manifest in manifests if manifest["kind"] not in OPERATORS]
+    assert {"Service"} < {manifest["kind"] for manifest in checked}
+    for manifest in checked:
+        for version in KUBERNETES:
+            kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_variable_is_a_setting_with_a_valid_value(name, monkeypatch):
+    variables = environment(render(CASES[name]))
+    given = {key: value for key, value in variables.items() if key.startswith("SOLOMON_")}
+    known = {f"SOLOMON_{field.upper()}" for field in Settings.model_fields} | {"SOLOMON_CACHE_DIR"}
+    assert set(given) <= known
+    for key, value in given.items():
+        monkeypatch.setenv(key, value if isinstance(value, str) else "from-a-secret")
+    assert Settings().port == 8080
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pods_may_do_nothing_that_they_need_not(name):
+    spec = pod(render(CASES[name]))
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    for container in spec["containers"] + spec.get("initContainers", []):
+        context = container["securityContext"]
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        mounted = {mount["name"] for mount in container["volumeMounts"]}
+        known = {volume["name"] for volume in spec["volumes"]} | {"data"}
+        assert mounted <= known
+
+
+def test_the_embedded_index_is_one_pod_with_a_volume_that_stays():
+    manifests = render(KEYS)
+    workload = one(manifests, "StatefulSet")
+    assert workload["spec"]["replicas"] == 1
+    (claim,) = workload["spec"]["volumeClaimTemplates"]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "20Gi"
+    assert workload["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Retain"
+    assert environment(manifests)["SOLOMON_STORE"] == "faiss"
+    assert one(manifests, "Service", f"{FULL_NAME}-headless")["spec"]["clusterIP"] == "None"
+
+
+def test_milvus_is_a_deployment_of_many_that_loses_no_pod_while_it_rolls():
+    manifests = render({**OPEN, **MILVUS})
+    spec = one(manifests, "Deployment")["spec"]
+    assert spec["replicas"] == 2
+    assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    assert environment(manifests)["SOLOMON_STORE"] == "http://milvus.milvus:19530"
+    assert one(manifests, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    assert not [m for m in manifests if m["kind"] in ("StatefulSet", "PersistentVolumeClaim")]
+
+
+def test_scaling_follows_the_queue_and_falls_back_to_the_cpu(everything):
+    scaler = one(everything, "HorizontalPodAutoscaler")["spec"]
+    kinds = [metric["type"] for metric in scaler["metrics"]]
+    assert kinds == ["Pods", "Resource"]
+    assert scaler["metrics"][0]["pods"]["metric"]["name"] == "solomon_queue_depth"
+    assert scaler["scaleTargetRef"]["name"] == one(everything, "Deployment")["metadata"]["name"]
+    assert "replicas" not in one(everything, "Deployment")["spec"], (
+        "the autoscaler's figure is not overwritten"
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_grace_period_covers_every_step_of_stopping(name):
+    manifests = render(CASES[name])
+    variables = environment(manifests)
+    steps = float(variables["SOLOMON_DRAIN_SECONDS"]) + float(variables["SOLOMON_GRACE_SECONDS"])
+    readiness = pod(manifests)["containers"][0]["readinessProbe"]
+    assert pod(manifests)["terminationGracePeriodSeconds"] >= steps + 10
+    noticed = readiness["failureThreshold"] * readiness["periodSeconds"] + readiness["timeoutSeconds"]
+    assert noticed < float(variables["SOLOMON_DRAIN_SECONDS"])
+
+
+def test_keys_come_from_a_secret():
+    assert environment(render(KEYS))["SOLOMON_API_KEYS"]["secretKeyRef"]["name"] == "solomon-keys"
+    manifests = render({"auth": {"keys": ["one", "two"]}})
+    reference = environment(manifests)["SOLOMON_API_KEYS"]["secretKeyRef"]
+    assert one(manifests, "Secret", reference["name"])["stringData"][reference["key"]] == "one,two"
+
+
+def test_a_gpu_is_asked_for_with_its_image_and_its_nodes(everything):
+    spec = pod(everything)
+    (container,) = spec["containers"]
+    assert container["image"].endswith("-cuda")
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert spec["nodeSelector"] == {"gpu": "l4", "pool": "search"}
+    assert {toleration["key"] for toleration in spec["tolerations"]} == {"nvidia.com/gpu", "search"}
+    assert "nvidia.com/gpu" not in str(render(OPEN))
+
+
+def test_checkpoints_come_from_a_claim_or_an_init_container(everything):
+    manifests = render(CASES["checkpoint claim"])
+    (mount,) = (m for m in pod(manifests)["containers"][0]["volumeMounts"] if m["name"] == "checkpoint")
+    assert mount["readOnly"] is True
+    assert mount["mountPath"] == environment(manifests)["SOLOMON_CHECKPOINT"]
+    (init,) = pod(everything)["initContainers"]
+    assert init["env"][0] == {"name": "CHECKPOINT", "value": environment(everything)["SOLOMON_CHECKPOINT"]}
+
+
+def test_the_network_policy_lets_in_callers_and_out_what_the_values_need(everything):
+    policy = one(everything, "NetworkPolicy")["spec"]
+    ports = sorted(port["port"] for rule in policy["egress"] for port in rule["ports"])
+    assert ports == [53, 53, 443, 4318, 8443]
+    assert len(policy["ingress"][0]["from"]) == 2
+    closed = one(render(OPEN), "NetworkPolicy")["spec"]
+    assert [port["port"] for rule in closed["egress"] for port in rule["ports"]] == [53, 53]
+    plain = one(render({**OPEN, **MILVUS}), "NetworkPolicy")["spec"]
+    assert 19530 in [port["port"] for rule in plain["egress"] for port in rule["ports"]]
+
+
+def test_prometheus_finds_the_service_and_its_key(everything):
+    monitor = one(everything, "ServiceMonitor")
+    service = one(everything, "Service")
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["port"] in [port["name"] for port in service["spec"]["ports"]]
+    assert endpoint["authorization"]["credentials"] == {"name": "metrics-key", "key": "api-key"}
+    assert monitor["metadata"]["labels"]["release"] == "prom"
+
+
+def test_rules_and_dashboard_are_the_files_themselves(everything):
+    rules = yaml.safe_load((CHART / "files" / "rules.yaml").read_text("utf-8"))
+    assert one(everything, "PrometheusRule")["spec"] == rules
+    shown = one(everything, "ConfigMap", f"{FULL_NAME}-dashboard")["data"]["solomon.json"]
+    assert shown == (CHART / "files" / "dashboard.json").read_text("utf-8").rstrip("\n")
