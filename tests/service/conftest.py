@@ -28,7 +28,13 @@ def _quiet_log():
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch):
-    for name in ("SOLOMON_API_KEYS", "SOLOMON_API_KEY", "SOLOMON_HOST", "SOLOMON_DATA_DIR"):
+    for name in (
+        "SOLOMON_API_KEYS",
+        "SOLOMON_API_KEYS_FILE",
+        "SOLOMON_API_KEY",
+        "SOLOMON_HOST",
+        "SOLOMON_DATA_DIR",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
