@@ -15,7 +15,6 @@ from service.startup import BackendOpener
 from tests.service.conftest import LOCAL, wait_until_ready
 from tests.service.problems import problem
 
-
 PAGE_SUFFIXES = (".html", ".js", ".css", ".svg")
 
 
