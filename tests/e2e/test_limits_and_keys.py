@@ -38,6 +38,11 @@ def test_without_a_key_nothing_is_told(stranger, path):
     assert response.headers["www-authenticate"] == "Bearer"
 
 
+def test_the_page_is_there_to_ask_for_a_key(stranger):
+    assert stranger.get("/").status_code == 200
+    assert stranger.get("/page/main.js").status_code == 200
+
+
 def test_a_wrong_key_is_refused(stranger):
     for key in ("third-key", "first-ke", ", ".join(KEYS), ""):
         answer = stranger.post("/embed", json={"input": "x"}, headers={"X-API-Key": key})

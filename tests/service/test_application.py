@@ -1,16 +1,21 @@
 """What surrounds every call: readiness, keys, ids, limits, headers, unknown routes, unexpected failures."""
 
 import json
+import re
 import threading
+from pathlib import Path
 
 import pytest
 import structlog
 from starlette.testclient import TestClient
 
+import service.page
 from service.app import create_app
 from service.startup import BackendOpener
 from tests.service.conftest import LOCAL, wait_until_ready
 from tests.service.problems import problem
+
+PAGE_SUFFIXES = (".html", ".js", ".css", ".svg")
 
 
 def test_health_is_answered_while_the_backend_opens(make_settings, open_backend):
@@ -229,6 +234,17 @@ def test_of_the_pages_folder_only_its_files_are_served(client):
     for name in ("__init__.py", "__pycache__/__init__.cpython-311.pyc", "", "index.html", "../app.py"):
         problem(client.get(f"/page/{name}"), 404, "not-found")
     assert client.get("/page/mark.svg").headers["content-type"] == "image/svg+xml"
+
+
+def test_the_page_names_no_other_host():
+    texts = [
+        file.read_text("utf-8")
+        for file in Path(service.page.__path__[0]).iterdir()
+        if file.suffix in PAGE_SUFFIXES
+    ]
+    assert len(texts) > 20
+    named = {address for text in texts for address in re.findall(r"https?://[^\s\"'>]+", text)}
+    assert named == {"http://www.w3.org/2000/svg"}  # a namespace, which nobody fetches
 
 
 def test_browsers_ask_whether_the_page_is_current(client):
