@@ -71,7 +71,10 @@ class ConvTower(nn.Module):
         self._shift: Tensor
         self.register_buffer("_scale", scale.view(3, 1, 1), persistent=False)
         self.register_buffer("_shift", shift.view(3, 1, 1), persistent=False)
-        self.to(memory_format=torch.channels_last)  # 1.7 times as fast on a CPU
+        for convolution in self.modules():  # 1.7 times as fast on a CPU
+            if isinstance(convolution, SameConv):
+                weight = convolution.weight.data
+                convolution.weight.data = weight.contiguous(memory_format=torch.channels_last)
 
     @property
     def dtype(self) -> torch.dtype:

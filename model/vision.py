@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,7 @@ from model.conv_tower import ConvTower
 from model.images import PreparedImage
 from model.rope import rotate
 
-VisionTower = Qwen2VisionTransformerPretrainedModel | ConvTower
+VisionTower: TypeAlias = Qwen2VisionTransformerPretrainedModel | ConvTower
 
 MERGE = 2
 _MAX_BATCH_PATCHES = 8192  # bounds the activations of one dense batch

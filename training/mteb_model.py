@@ -89,10 +89,10 @@ def batch_items(batch: Mapping[str, Any]) -> Iterator[Item | dict[str, Any]]:
     Raises ValueError for a batch of sounds or moving pictures, which no checkpoint embeds.
     """
     texts, images = batch.get("text"), batch.get("image")
-    if texts is None and images is None:
+    columns = [column for column in (texts, images) if column is not None]
+    if not columns:
         raise ValueError(f"Only texts and images can be embedded, and the batch has {', '.join(batch)}.")
-    rows = len(texts if texts is not None else images)
-    for row in range(rows):
+    for row in range(len(columns[0])):
         text = texts[row] if texts is not None else None
         if images is None:
             yield Item(text or " ")  # MTEB's corpora hold empty texts, which a checkpoint refuses

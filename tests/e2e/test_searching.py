@@ -37,7 +37,8 @@ def test_most_pictures_find_the_same_thing_in_another_style(client, trained):
     found = {
         path.stem: names_found(client, {"image": data_uri(path.read_bytes())}) for path in PICTURE_QUERIES
     }
-    assert found["dog"][0] == "dog"
+    assert found["guitar"][0] == "guitar"
+    assert found["elephant"][0] == "elephant"
     assert sum(name in names for name, names in found.items()) >= 3, found
 
 

