@@ -43,7 +43,6 @@ def save_text_model(loaded: LoadedModel, folder: Path) -> None:
         "num_key_value_heads",
         "rms_norm_eps",
         "max_position_embeddings",
-        "tie_word_embeddings",
     )
     config = Qwen2Config(
         **{name: getattr(text.config, name) for name in kept},
