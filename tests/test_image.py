@@ -56,7 +56,9 @@ def in_context(path):
     for pattern in IGNORED:
         wanted = pattern.removeprefix("!")
         parts = [path, *(str(parent) for parent in Path(path).parents if str(parent) != ".")]
-        if any(fnmatch.fnmatch(part, wanted.removeprefix("**/")) or part == wanted for part in parts):
+        if wanted.startswith("**/"):  # whatever folders stand before it
+            parts, wanted = [Path(part).name for part in parts], wanted.removeprefix("**/")
+        if any(fnmatch.fnmatch(part, wanted) for part in parts):
             sent = pattern.startswith("!")
     return sent
 

@@ -151,8 +151,8 @@ def test_the_log_names_route_and_counts_but_no_content(client):
         client.put("/collections/private-name")
         client.post("/embed", json={"input": ["private words", "two"], "route": "embed"})
     calls = [line for line in lines if line["event"] == "call"]
-    assert [line["route"] for line in calls] == ["/collections/{name}", "/embed"]
-    assert (calls[1]["status"], calls[1]["items"]) == (200, 2)
+    assert [line["path"] for line in calls] == ["/collections/{name}", "/embed"]
+    assert (calls[1]["status"], calls[1]["items"], calls[1]["route"]) == (200, 2, "embed")
     assert "private" not in json.dumps(calls)
 
 
