@@ -50,7 +50,7 @@ def test_an_even_load_leaves_nothing_behind(target):
 
 
 def test_no_call_that_the_openapi_document_allows_or_forbids_ends_in_5xx(target):
-    assert check(fuzzing.fuzz(target, examples=1))["calls"] > 40
+    assert check(fuzzing.fuzz(target, examples=2))["calls"] > 25
 
 
 def test_a_full_disk_refuses_writes_and_nothing_else(target):

@@ -142,7 +142,7 @@ def test_redirects_are_checked_again():
         ("https://user@img.example.org/b.png", "url"),
         ("//169.254.169.254/latest/meta-data", "url_host"),
         ("file:///etc/passwd", "url_scheme"),
-        ("data:image/png;base64,AAAA", "url_failed"),  # these two httpx itself does not read
+        ("data:image/png;base64,AAAA", "url_failed"),  # httpx itself refuses these two
         ("https://[::1", "url_failed"),
     ],
 )
