@@ -14,7 +14,7 @@ import httpx
 
 from tests.e2e.server_process import free_port
 
-SCRAPE_SECONDS = 1
+SCRAPE_SECONDS = 2  # and the time-out of a scrape: a busy machine needs it
 _START_SECONDS = 120
 
 
@@ -29,7 +29,7 @@ class Prometheus:
     def __init__(self, executable: str, folder: Path, targets: Sequence[str], rules: Path) -> None:
         self._url = f"http://127.0.0.1:{free_port()}"
         configuration = {
-            "global": {"scrape_interval": f"{SCRAPE_SECONDS}s", "evaluation_interval": "1s"},
+            "global": {"scrape_interval": f"{SCRAPE_SECONDS}s", "evaluation_interval": f"{SCRAPE_SECONDS}s"},
             "rule_files": [str(rules)],
             "scrape_configs": [
                 {
@@ -57,12 +57,17 @@ class Prometheus:
     def get(self, path: str, **parameters: str | float) -> Any:
         """The `data` of an API call."""
         answer = httpx.get(f"{self._url}/api/v1/{path}", params=parameters, timeout=30)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["data"]
+        return answer.raise_for_status().json()["data"]
 
     def values(self, expression: str) -> list[float]:
         """The present values of an expression, one for each series."""
         return [float(series["value"][1]) for series in self.get("query", query=expression)["result"]]
+
+    def drawn(self, expression: str, seconds: int) -> list[float]:
+        """All that a panel draws of an expression over the last seconds, as Grafana asks for it."""
+        now = time.time()
+        found = self.get("query_range", query=expression, start=now - seconds, end=now, step=SCRAPE_SECONDS)
+        return [float(value) for series in found["result"] for _, value in series["values"]]
 
     def wait_for(self, what: str, condition: Callable[[], bool]) -> None:
         """Wait until a condition holds; a server that does not answer yet holds none."""
@@ -72,7 +77,7 @@ class Prometheus:
             try:
                 if condition():
                     return
-            except httpx.TransportError:
+            except httpx.HTTPError:  # not listening yet, or a 503 while it opens
                 pass
             assert time.monotonic() < deadline, f"in vain: {what}; {self._log.read_text('utf-8')[-2000:]}"
             time.sleep(0.2)
