@@ -26,7 +26,8 @@ from model.rope import rotate
 VisionTower: TypeAlias = Qwen2VisionTransformerPretrainedModel | ConvTower
 
 MERGE = 2
-_MAX_BATCH_PATCHES = 8192  # bounds the activations of one dense batch
+_MAX_BATCH_PIXELS = 8192 * 14 * 14  # bounds the activations of one dense batch
+_VALUES_PER_PIXEL = 6  # three channels, two frames
 
 
 def tower_forward(
@@ -64,7 +65,8 @@ def encode_images(tower: VisionTower, images: Sequence[PreparedImage]) -> list[T
     device = next(tower.parameters()).device
     features: dict[int, Tensor] = {}
     for grid, members in by_grid.items():
-        size = max(1, _MAX_BATCH_PATCHES // (grid[0] * grid[1]))
+        pixels = images[members[0]].patches.numel() // _VALUES_PER_PIXEL
+        size = max(1, _MAX_BATCH_PIXELS // pixels)
         for start in range(0, len(members), size):
             batch = members[start : start + size]
             patches = torch.stack([images[index].patches for index in batch]).to(device)

@@ -30,7 +30,8 @@ def pretrain_tower(data: Path, output: Path, steps: int | None, report: Callable
     model, tokenizer = load_base(MINI_BASE, report)
     tower = model.model.visual
     fold_into(tower, load_network())
-    tower.bfloat16().float()  # the features of training are those of the checkpoint, which holds bf16
+    for weights in tower.parameters():  # as the checkpoint, which holds bf16, will give them back
+        weights.data = weights.data.bfloat16().float()
     found = tower_features(tower, list(named), data / "images", IMAGE_FORMAT, data / FEATURES)
     features = torch.stack([found[path] for path in named])
     vocabulary = sorted(set(named.values()))
