@@ -48,7 +48,7 @@ function stages({ embed, index, total }) {
 
 /** The panel's content. `forced`: the route was not left to the model. `threshold`: null while it is unknown. */
 export function decision(answer, { forced, threshold }) {
-  const parts = [badge(answer.route), make("code", { textContent: ` ${ROUTES[answer.route].token}` })];
+  const parts = [badge(answer.route), " ", make("code", { textContent: ROUTES[answer.route].token })];
   if (!forced) {
     parts.push(make("p", { className: "confidence", textContent: percent(answer.confidence) }));
     parts.push(make("p", { className: "muted", textContent: "confidence in this route" }));

@@ -30,7 +30,7 @@ def page(browser, server):
 
 
 def text(page, selector):
-    return page.evaluate(f"document.querySelector('{selector}').innerText.trim()")
+    return page.evaluate(f"document.querySelector('{selector}').innerText")
 
 
 def wait_for_cards(page):
