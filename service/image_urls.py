@@ -89,7 +89,7 @@ class ImageFetcher:
         except (TimeoutError, httpx.TimeoutException):
             message = f"The image URL did not answer in full within {self._timeout_seconds:g} s."
             raise _refused("url_timeout", f"{message} Send the image as a data URI.") from None
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:  # the latter: a redirect that is no URL
             message = f"The image URL could not be fetched ({type(error).__name__})."
             raise _refused("url_failed", f"{message} Send the image as a data URI.") from None
 
