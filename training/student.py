@@ -9,21 +9,22 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 
 from model.prompts import RouteTokens
 from model.rope import ImageSpan, prompt_positions
 from training.batches import Encoded
+from training.lora_projection import FusedLora
+from training.packing import Packing, use_packed_attention
 from training.pictures import TrainingImages
 from training.recipe import Recipe
+from training.route_rows import embed_tokens, token_logits
 
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-GROUP = 16  # sequences of one padded pass on a CPU
 VISION_LORA_TARGETS = r".*visual\.blocks.*\.(qkv|proj|fc1|fc2)"
 
 
 class Encodings(NamedTuple):
-    """What one forward pass over padded sequences gives.
+    """What one forward pass over sequences gives.
 
     pooled [B, D], unit length, at each sequence's last token (EOS); response_logits [R, V] before each
     response token, and response [R], those tokens.
@@ -50,6 +51,7 @@ def add_lora(model: Any, recipe: Recipe, routes: RouteTokens) -> Any:
         target_modules=LORA_TARGETS + vision,
         trainable_token_indices=dict.fromkeys(matrices, route_rows),
     )
+    config._register_custom_module({nn.Linear: FusedLora})  # not a public name of peft's, but documented
     adapted = get_peft_model(model, config)
     for module in adapted.modules():
         # Autocast chooses the precision; peft's own cast to float32 would only copy every input.
@@ -59,13 +61,14 @@ def add_lora(model: Any, recipe: Recipe, routes: RouteTokens) -> Any:
 
 
 class Student(nn.Module):
-    """Runs padded batches through the adapted model; pads stand on the right, where causality hides them."""
+    """Runs batches of sequences through the adapted model, packed one after the other."""
 
     def __init__(self, peft_model: Any, routes: RouteTokens, images: TrainingImages) -> None:
         """`images` gives the tokens of the images that the sequences name."""
         super().__init__()
         self.peft_model = peft_model
         self.routes, self.images = routes, images
+        use_packed_attention(self.qwen.model.language_model)
 
     @property
     def qwen(self) -> Any:
@@ -79,56 +82,31 @@ class Student(nn.Module):
         return device
 
     def forward(self, sequences: list[Encoded], generation: bool = True) -> Encodings:
-        """Encode sequences; see `Encodings`. Without `generation` the responses are left out.
-
-        On a CPU sequences of like length go together, for a padded token costs as much as a real one
-        there (captions: a third of all). The order of what is returned is that of the sequences.
-        """
-        grouped = self.device.type == "cpu" and len(sequences) > GROUP
-        if not grouped:
-            return self._encode(sequences, generation)
-        order = sorted(range(len(sequences)), key=lambda number: len(sequences[number].ids))
-        groups = [order[start : start + GROUP] for start in range(0, len(order), GROUP)]
-        parts = [self._encode([sequences[number] for number in group], generation) for group in groups]
-        place = torch.tensor(order).argsort()
-        responses = [sequences[number].response if generation else 0 for number in order]
-        ends = torch.tensor(responses).cumsum(0)
-        token = [
-            index for at in place.tolist() for index in range(int(ends[at]) - responses[at], int(ends[at]))
-        ]
-        return Encodings(
-            torch.cat([part.pooled for part in parts])[place.to(self.device)],
-            torch.cat([part.response_logits for part in parts])[token],
-            torch.cat([part.response for part in parts])[token],
-        )
-
-    def _encode(self, sequences: list[Encoded], generation: bool) -> Encodings:
-        """One padded pass."""
-        ids, positions = self._padded(sequences)
+        """Encode sequences; see `Encodings`. Without `generation` the responses are left out."""
         device = self.device
-        ids = ids.to(device)
-        embedded = self._with_images(self.qwen.get_input_embeddings()(ids), ids, sequences)
+        packing = Packing.of([len(sequence.ids) for sequence in sequences], device)
+        ids = torch.tensor([token for sequence in sequences for token in sequence.ids], device=device)
+        positions = torch.cat([self._positions(sequence) for sequence in sequences], dim=1).to(device)
+        embedded = embed_tokens(self.qwen.get_input_embeddings(), ids)
         hidden = self.qwen.model.language_model(
-            inputs_embeds=embedded, position_ids=positions.to(device), attention_mask=None, use_cache=False
-        ).last_hidden_state
-        last = torch.tensor([len(sequence.ids) - 1 for sequence in sequences], device=device)
-        pooled = F.normalize(hidden[torch.arange(len(sequences), device=device), last].float(), dim=-1)
-        responses = [s.response if generation else 0 for s in sequences]
-        rows = [row for row, length in enumerate(responses) for _ in range(length)]
-        columns = [len(s.ids) - n + i for s, n in zip(sequences, responses, strict=True) for i in range(n)]
-        row, column = torch.tensor(rows, dtype=torch.long), torch.tensor(columns, dtype=torch.long)
+            inputs_embeds=self._with_images(embedded, ids, sequences)[None],
+            position_ids=positions[:, None],
+            attention_mask={"full_attention": packing},
+            use_cache=False,
+        ).last_hidden_state[0]
+        pooled = F.normalize(hidden[packing.last].float(), dim=-1)
+        lengths = [sequence.response if generation else 0 for sequence in sequences]
+        ends = (packing.last + 1).tolist()
+        tokens = [
+            token for end, length in zip(ends, lengths, strict=True) for token in range(end - length, end)
+        ]
+        response = torch.tensor(tokens, dtype=torch.long, device=device)
         logits = (
-            self.qwen.lm_head(hidden[row, column - 1])
-            if rows
+            token_logits(self.qwen.lm_head, hidden[response - 1])
+            if tokens
             else hidden.new_zeros(0, self.qwen.config.text_config.vocab_size)
         )
-        return Encodings(pooled, logits, ids[row, column])
-
-    def _padded(self, sequences: list[Encoded]) -> tuple[Tensor, Tensor]:
-        """ids [B, L] and M-RoPE positions [3, B, L]."""
-        ids = pad_sequence([torch.tensor(s.ids) for s in sequences], batch_first=True)
-        positions = pad_sequence([self._positions(s).T for s in sequences], batch_first=True)
-        return ids, positions.permute(2, 0, 1)
+        return Encodings(pooled, logits, ids[response])
 
     def _positions(self, sequence: Encoded) -> Tensor:
         image = None

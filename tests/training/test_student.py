@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from model.checkpoint import load_base, load_model
 from model.engine import Engine, EngineSettings
@@ -94,22 +95,31 @@ def test_padding_changes_nothing_and_logits_stand_before_their_tokens(untrained)
     torch.testing.assert_close(together.response_logits[: text.response], expected, atol=1e-3, rtol=1e-3)
 
 
-@torch.no_grad()
-def test_sequences_of_like_length_go_together_and_come_back_in_order(untrained, monkeypatch):
+def test_a_packed_batch_teaches_what_the_padded_one_does(untrained):
+    """The gradients of the packed pass are those of transformers' own padded pass."""
     student, builder = untrained
     rows = [text_rows()[5], image_rows()[0], text_rows()[0], image_rows()[3], text_rows()[2]]
     sequences = [builder.query(row) for row in rows]
-    whole = student(sequences)
-    passes = []
-    encode = student._encode
-    monkeypatch.setattr("training.student.GROUP", 2)
-    monkeypatch.setattr(student, "_encode", lambda some, on: passes.append(len(some)) or encode(some, on))
-    grouped = student(sequences)
-    assert passes == [2, 2, 1]
-    assert grouped.response.tolist() == whole.response.tolist()
-    torch.testing.assert_close(grouped.pooled, whole.pooled, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(grouped.response_logits, whole.response_logits, atol=1e-3, rtol=1e-3)
-    assert student(sequences, generation=False).response.tolist() == []
+    learns = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    torch.manual_seed(0)
+    goal = torch.randn(len(sequences), student.qwen.config.text_config.hidden_size)
+    packed = torch.autograd.grad((student(sequences).pooled * goal).sum(), learns, allow_unused=True)
+
+    longest = max(len(sequence.ids) for sequence in sequences)
+    ids = torch.tensor([s.ids + [0] * (longest - len(s.ids)) for s in sequences])
+    positions = torch.stack(
+        [F.pad(student._positions(s), (0, longest - len(s.ids))) for s in sequences], dim=1
+    )
+    embedded = student._with_images(student.qwen.get_input_embeddings()(ids), ids, sequences)
+    hidden = student.qwen.model.language_model(inputs_embeds=embedded, position_ids=positions)[0]
+    last = torch.tensor([len(s.ids) - 1 for s in sequences])
+    pooled = F.normalize(hidden[torch.arange(len(last)), last], dim=-1)
+    padded = torch.autograd.grad((pooled * goal).sum(), learns, allow_unused=True)
+    assert sum(gradient is not None for gradient in packed) > len(learns) / 2
+    for ours, theirs in zip(packed, padded, strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-3)
 
 
 def test_only_the_adapter_and_the_route_rows_learn(untrained):
