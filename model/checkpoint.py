@@ -190,7 +190,7 @@ def _load_checkpoint(folder: Path, progress: Progress) -> LoadedModel:
         _load_vision(model.model.visual, folder / VISION, whole=manifest.base.model == mini_base.NAME)
     # peft asks transformers for an attribute under its old name; nobody who serves can mend that.
     warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
-    merged = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    merged = PeftModel.from_pretrained(model, str(folder), low_cpu_mem_usage=True).merge_and_unload()
     return LoadedModel(
         model=merged.eval(),
         tokenizer=tokenizer,

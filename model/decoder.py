@@ -8,7 +8,9 @@ they are asked for. transformers' own forward is the baseline that the tests com
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -76,9 +78,13 @@ class Decoder:
             self._embeddings = text.embed_tokens.weight.detach().to(device, dtype)
             tied = model.lm_head.weight is text.embed_tokens.weight  # then one copy serves both
             self._head = self._embeddings if tied else model.lm_head.weight.detach().to(device, dtype)
-            self._step_head = StepLinear(self._head, packed=pack_steps)
             self._norm = text.norm.weight.detach().to(device, torch.float32)
-            self._layers = [_fuse(layer, self.head_dim, dtype, device, pack_steps) for layer in text.layers]
+            fuse = partial(_fuse, head_dim=self.head_dim, dtype=dtype, device=device, pack=pack_steps)
+            # FBGEMM packs on one thread and outside of Python's lock: seconds, so a thread for each core.
+            with ThreadPoolExecutor(torch.get_num_threads() if pack_steps else 1) as packers:
+                head = packers.submit(StepLinear, self._head, packed=pack_steps)
+                self._layers = list(packers.map(fuse, text.layers))
+                self._step_head = head.result()
 
     @property
     def vocabulary_rows(self) -> int:
@@ -209,6 +215,7 @@ def _rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     return F.rms_norm(hidden, (hidden.shape[-1],), weight, epsilon)
 
 
+@torch.no_grad()
 def _fuse(
     layer: Qwen2VLDecoderLayer, head_dim: int, dtype: torch.dtype, device: torch.device, pack: bool
 ) -> _Layer:

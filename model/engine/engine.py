@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -45,9 +45,11 @@ class Engine:
         self._settings = settings or EngineSettings()
         self._observer = observer
         self._tokenizer = loaded.tokenizer
-        self._preparer = Preparer(loaded, self._settings)
         self._scheduler = Scheduler(self._settings)
-        self._runner = Runner(loaded, self._settings)
+        with ThreadPoolExecutor(1) as beside:  # a second of tokenizers, beside the packing of weights
+            preparer = beside.submit(Preparer, loaded, self._settings)
+            self._runner = Runner(loaded, self._settings)
+            self._preparer = preparer.result()
         self._cache = EmbeddingCache(self._settings.embedding_cache_items)
         self._long: Request | None = None
         self._parked: deque[Request] = deque()
