@@ -1,7 +1,7 @@
 """Recall@10: of the ten documents nearest to a query, how many an approximate index finds.
 
-It is measured on probes: stored documents, each of which asks for its nearest others, and queries that were
-searched for lately. The truth is an exact search over the log.
+It is measured on probes: stored documents that the index was not fitted to, each of which asks for its
+nearest others, and queries that were searched for lately. The truth is an exact search over the log.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from index.log import DocumentLog
 
 K = 10
-PROBES = 128
+PROBES = 256
 
 _NO_ROW = -2  # neither a row nor what stands for the row of a query that is no document
 
