@@ -54,9 +54,10 @@ def test_snippets_are_found_with_their_reasons(tmp_path):
 
 
 def test_the_site_builds_without_a_warning_and_asks_nobody_outside(tmp_path):
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
     assert built.returncode == 0, built.stderr
+    assert "WARNING" not in built.stderr, built.stderr
     pages = list(tmp_path.rglob("*.html"))
     assert len(pages) > 10
     for page in pages:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,17 @@ import typer
 
 from service.app import create_app
 from service.cli import app as command_line
-from service.settings import Settings, default_checkpoint
+from service.cli.plugins import GROUP
+from service.settings import Settings, default_checkpoint, default_data_dir
 
 DOCS = Path(__file__).parent.parent
 RESULTS = DOCS.parent / "benchmarks" / "results"
 _PART = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_NO_OPTIONS = ("help", "install_completion", "show_completion")
+_FACTORIES = {  # what cannot be written as a value
+    default_data_dir: "`~/.local/share/solomon`",
+    default_checkpoint: "the shipped `solomon-mini`",
+}
 _SCORES = {"precision_at_1": "P@1", "confidence": "confidence", "route_accuracy": "right route"}
 
 
@@ -41,7 +48,7 @@ def settings() -> str:
 
 def _default(field: Any) -> str:
     if field.default_factory is not None:
-        return "see the meaning"
+        return _FACTORIES[field.default_factory]
     value = field.default
     if value in (None, ()):
         return "none"
@@ -49,17 +56,20 @@ def _default(field: Any) -> str:
 
 
 def commands() -> str:
-    """Every command that the service itself brings, with its arguments and options."""
+    """Every command, those of the training package included, with its arguments and options."""
     return "\n".join(_command(typer.main.get_command(command_line), "solomon"))
 
 
 def _command(command: Any, name: str) -> Iterator[str]:
-    plugin = command.context_settings.get("ignore_unknown_options")  # has a --help of its own
+    announced = {entry.name: entry for entry in entry_points(group=GROUP)}
+    entry = announced.get(name.removeprefix("solomon "))
+    if entry is not None and command.context_settings.get("ignore_unknown_options"):
+        command = typer.main.get_command(entry.load())
     if name != "solomon":
         yield f"### `{name}`\n\n{_prose(command.help)}\n"
-        rows = [_parameter(each) for each in command.params if each.name != "help"]
-        if rows and not plugin:
-            yield table(["", "meaning"], rows)
+        rows = [_parameter(each) for each in command.params if each.name not in _NO_OPTIONS]
+        if rows:
+            yield table(["", "default", "meaning"], rows)
     for child, nested in sorted(getattr(command, "commands", {}).items()):
         yield from _command(nested, f"{name} {child}")
 
@@ -73,7 +83,18 @@ def _parameter(parameter: Any) -> list[str]:
         names = f"`{parameter.metavar or parameter.name.upper()}`"
     else:
         names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
-    return [names, (parameter.help or "").strip()]
+    return [names, _option_default(parameter), (parameter.help or "").strip()]
+
+
+def _option_default(parameter: Any) -> str:
+    if parameter.required:
+        return "must be given"
+    value = parameter.default
+    if value is None or callable(value) or value in ((), [], ""):
+        return ""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"`{getattr(value, 'value', value)}`".replace(str(Path.home()), "~")
 
 
 def calls() -> str:
@@ -126,17 +147,36 @@ def checkpoint() -> str:
 
 
 def data() -> str:
-    """What the shipped checkpoint was trained on, and under which licences, in its manifest's words."""
+    """What the shipped checkpoint was trained on, how, and under which licences, in its manifest's words."""
     manifest = _manifest()
     lines = []
-    for part in ("data", "splits", "machine"):
-        told = manifest["training"].get(part)
+    training = manifest["training"]
+    lines += [f"- pictures are seen at {manifest['image_format']['square_side']} pixels a side"]
+    if "vision_tower" in training:
+        lines += [
+            f"- eyes: {training['vision_tower']['network']}, frozen; trained is what merges their tokens"
+        ]
+    lines += [f"- {run}" for run in _runs(training)]
+    for part in ("data", "splits", "calibration", "machine"):
+        told = _words(training[part]) if part == "calibration" else training.get(part)
         if isinstance(told, dict):
             lines += [f"- {name}: {_words(value)}" for name, value in told.items()]
         elif told:
             lines.append(f"- {part}: {_words(told)}")
     lines += [f"- licence of {name}: {value}" for name, value in manifest["licences"].items()]
     return "\n".join(lines) + "\n"
+
+
+def _runs(training: dict[str, Any]) -> list[str]:
+    """The runs of training that led to a checkpoint, the first one first."""
+    start = training.get("start_from")
+    earlier = _runs(start["training"]) if start else []
+    recipe = training["recipe"]
+    said = f"{recipe['steps']} steps of {recipe['batch_size']} pairs"
+    if training.get("seconds"):
+        said += f" in {training['seconds'] / 60:.0f} minutes"
+    datasets = ", ".join(f"{name} {share:g}" for name, share in recipe["datasets"].items())
+    return [*earlier, f"run {len(earlier) + 1} of training: {said}, drawn from {datasets}"]
 
 
 def benchmarks() -> str:
@@ -148,8 +188,24 @@ def _benchmark(path: Path) -> str:
     result = json.loads(path.read_text("utf-8"))
     where = result["surroundings"]
     told = f"{where['cores']} cores ({where['cpu']}), commit {where['commit']}, {where['date'][:10]}."
+    ratios = result.pop("ratios", [])
     rows = [[name, _measure(value)] for name, value in _leaves(result) if not name.startswith("surroundings")]
-    return f"## {path.stem}\n\n{told}\n\n{table(['measured', 'value'], rows)}"
+    parts = [f"## {path.stem}\n", f"{told}\n"]
+    parts += [_targets(ratios)] * bool(ratios)
+    return "\n".join([*parts, table(["measured", "value"], rows)])
+
+
+def _targets(ratios: list[dict[str, Any]]) -> str:
+    rows = [
+        [
+            each["name"],
+            _measure(each["value"]),
+            f"{each['target'][0]} {each['target'][1]}" if each.get("target") else "",
+            "" if each.get("met") is None else "yes" if each["met"] else "no",
+        ]
+        for each in ratios
+    ]
+    return table(["ratio", "value", "target", "met"], rows)
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

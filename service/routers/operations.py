@@ -74,7 +74,7 @@ async def readyz(runtime: RuntimeDependency, services: ServicesDependency) -> Re
     return ReadyResponse()
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=documented())
 async def metrics(request: Request, runtime: RuntimeDependency) -> Response:
     """Counters and latencies in Prometheus' text format, or in OpenMetrics with exemplars if accepted.
 

@@ -1,5 +1,7 @@
 """Every command and program of the README and of docs/ is run against a real server."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,31 @@ def test_every_snippet_runs(page, folder, server, trained):
         text = snippet.text.replace("http://127.0.0.1:8080", server.url)
         text = text.replace("127.0.0.1:8080", f"127.0.0.1:{server.port}")
         run(type(snippet)(snippet.place, snippet.language, text, None), folder, environment)
+
+
+RESULT = re.compile(r'"id": "([^"]+)", "score": ([0-9.]+), "text": "([^"]*)"')
+ANSWER = re.compile(r'"route": "(\w+)", "confidence": [0-9.]+, "augmentation": (null|"[^"]*")')
+SCORES_DIFFER = 0.02  # between float32 and bfloat16
+
+
+def test_what_the_readme_shows_is_what_the_server_answers(folder, server, trained):
+    """The outputs that it calls real: the same results in the same order, route and augmentation."""
+    shown = re.findall(r"```json\n(\{\"results\".*?)```", PAGES[0].read_text("utf-8"), re.DOTALL)
+    asked = [
+        snippet for snippet in snippets(PAGES[0]) if "/search" in snippet.text and "curl" in snippet.text
+    ]
+    assert len(shown) == len(asked) == 2
+    for snippet, text in zip(asked, shown, strict=True):
+        command = snippet.text.replace("127.0.0.1:8080", f"127.0.0.1:{server.port}")
+        answer = json.loads(
+            run(type(snippet)(snippet.place, "sh", command, None), folder, clean_environment())
+        )
+        results = [(hit["id"], hit["text"]) for hit in answer["results"]]
+        assert results == [(found, words) for found, _, words in RESULT.findall(text)]
+        for hit, (_, score, _) in zip(answer["results"], RESULT.findall(text), strict=True):
+            assert hit["score"] == pytest.approx(float(score), abs=SCORES_DIFFER)
+        route, augmentation = ANSWER.search(text).groups()
+        assert (answer["route"], answer["augmentation"]) == (route, json.loads(augmentation))
 
 
 def test_what_is_not_run_of_the_readme_is_still_in_it():
