@@ -1,7 +1,7 @@
 """The decoder beside llama.cpp on the same SmolLM2 GGUF: tokens a second of prefill and of decode.
 
-    pip install 'solomon-embed[bench]'
-    python -m benchmarks.llama_cpp
+    .venv/bin/pip install -e '.[bench]'
+    .venv/bin/python -m benchmarks.llama_cpp
 
 llama.cpp comes from `xllamacpp`, which ships it built, and times itself; one sequence, the same number of
 threads, no prompt cache. It computes with the GGUF's own 4-bit weights; ours, dequantised from them, take

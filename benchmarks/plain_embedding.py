@@ -1,7 +1,7 @@
 """The engine beside sentence-transformers: the same texts, as documents, on the same text weights.
 
-    pip install 'solomon-embed[bench]'
-    python -m benchmarks.plain_embedding
+    .venv/bin/pip install -e '.[bench]'
+    .venv/bin/python -m benchmarks.plain_embedding
 
 Documents take no decision, so both sides do the same work: tokenize, one pass, pool at the last token,
 normalise. The text model, which is a Qwen2, is saved and loaded by sentence-transformers as its own;

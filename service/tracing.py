@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from opentelemetry.trace import NoOpTracer, Span, Status, StatusCode, Tracer
 
+from model.installing import install_command
 from model.types import Embedding
 from service.settings import Settings
 
@@ -55,7 +56,7 @@ def open_tracing(settings: Settings, version: str) -> Tracing:
     except ImportError as error:
         raise TracingUnavailable(
             "traces are asked for (SOLOMON_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT) and OpenTelemetry's "
-            "SDK is not installed: pip install 'solomon-embed[otel]'"
+            f"SDK is not installed: {install_command('otel')}"
         ) from error
     named = {SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME") or "solomon", SERVICE_VERSION: version}
     provider = TracerProvider(resource=Resource.create(named))

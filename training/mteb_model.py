@@ -2,9 +2,13 @@
 
     mteb.evaluate(MtebSolomon("runs/solomon-mini"), mteb.get_tasks(["NFCorpus"]))
 
-MTEB's queries are embedded as queries, with the route left to the model unless `route` says otherwise, and
-its documents as documents. Tasks without sides (similarity, classification, clustering) compare texts with
-texts of the same kind: all of them are embedded as documents, so that nothing is written into any.
+MTEB's queries are embedded as queries, behind the task's own instruction and with the route left to the
+model unless `route` says otherwise, and its documents as documents. Tasks without sides (similarity,
+classification, clustering) compare texts with texts of the same kind: all of them are embedded as documents,
+without an instruction, so that nothing is written into any.
+
+MTEB keeps results by a model's name, revision and experiment. A forced route is part of the name; a threshold
+or a precision that the checkpoint was loaded with in place of its own is the experiment.
 """
 
 from __future__ import annotations
@@ -57,7 +61,7 @@ class MtebSolomon(AbsEncoder):
     def _load(self, solomon: Solomon, route: str) -> None:
         self.model = solomon
         self.route = RouteChoice(route)
-        self.mteb_model_meta = _describe(solomon.info, self.route)
+        self.mteb_model_meta = _describe(solomon.info, self.route, solomon.overrides)
 
     def encode(
         self,
@@ -69,18 +73,25 @@ class MtebSolomon(AbsEncoder):
         prompt_type: PromptType | None = None,
         **kwargs: Any,
     ) -> Vector:
-        """Vectors [N, D] of unit length for the rows of MTEB's batches."""
-        query = prompt_type is PromptType.query
-        options = EmbedOptions(
-            input_type=InputType.QUERY if query else InputType.DOCUMENT,
-            route=self.route if query else RouteChoice.AUTO,
-            truncate=True,
-        )
-        items = [item for batch in inputs for item in batch_items(batch)]
-        embeddings = self.model.embed(items, options)
-        if not embeddings:
-            return np.zeros((0, self.model.info.dimensions), np.float32)
-        return np.stack([embedding.vector for embedding in embeddings])
+        """Vectors [N, D] of unit length for the rows of MTEB's batches, of which one is held at a time.
+
+        Raises ValueError for a `precision` of MTEB's, which would name the results by what was not done.
+        """
+        if kwargs.get("precision") not in (None, "float32"):
+            raise ValueError(f"Vectors are float32; leave out precision={kwargs['precision']!r}.")
+        options = self._options(task_metadata, prompt_type)
+        vectors = [
+            embedding.vector
+            for batch in inputs
+            for embedding in self.model.embed(list(batch_items(batch)), options)
+        ]
+        return np.stack(vectors) if vectors else np.zeros((0, self.model.info.dimensions), np.float32)
+
+    def _options(self, task_metadata: Any, prompt_type: PromptType | None) -> EmbedOptions:
+        if prompt_type is not PromptType.query:
+            return EmbedOptions(InputType.DOCUMENT, truncate=True)
+        instruction = self.get_task_instruction(task_metadata, prompt_type) or None
+        return EmbedOptions(InputType.QUERY, instruction, self.route, truncate=True)
 
 
 def batch_items(batch: Mapping[str, Any]) -> Iterator[Item | dict[str, Any]]:
@@ -100,7 +111,7 @@ def batch_items(batch: Mapping[str, Any]) -> Iterator[Item | dict[str, Any]]:
             yield {"text": text, "image": images[row]}
 
 
-def _describe(info: EngineInfo, route: RouteChoice) -> ModelMeta:
+def _describe(info: EngineInfo, route: RouteChoice, overrides: Mapping[str, Any]) -> ModelMeta:
     name = f"{_ORGANISATION}/{Path(info.model).name}"
     return ModelMeta(
         loader=None,
@@ -121,4 +132,5 @@ def _describe(info: EngineInfo, route: RouteChoice) -> ModelMeta:
         use_instructions=True,
         training_datasets=None,
         modalities=["text", "image"],
+        experiment_kwargs=dict(overrides) or None,
     )

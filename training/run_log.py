@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from model.installing import install_command
+
 LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
 
@@ -56,6 +58,6 @@ def _summary_writer(folder: Path, step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ModuleNotFoundError(
-            "Curves need TensorBoard: pip install 'solomon-embed[train]', or train with --no-tensorboard."
+            f"Curves need TensorBoard: {install_command('train')}, or train with --no-tensorboard."
         ) from error
     return SummaryWriter(str(folder), purge_step=step)

@@ -208,6 +208,6 @@ def _import(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise StorageError(
-            "A store in Milvus needs pymilvus and milvus-lite; install them with "
-            "`pip install 'solomon-embed[milvus]'`."
+            "A store in Milvus needs pymilvus and milvus-lite, which are the extra `milvus`; "
+            "`solomon doctor` tells the command that installs it."
         ) from error

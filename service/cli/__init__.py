@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from service.cli import checkpoint, collections, doctor, embed, info, keys, search, serve
+from service.cli import checkpoint, collections, doctor, embed, info, keys, metrics, ready, search, serve
 from service.cli.plugins import add_plugins
 
 EPILOG = (
@@ -23,6 +23,8 @@ app.command("serve")(serve.serve)
 app.command("embed")(embed.embed)
 app.command("search")(search.search)
 app.command("info")(info.info)
+app.command("ready")(ready.ready)
+app.command("metrics")(metrics.metrics)
 app.command("doctor")(doctor.doctor)
 app.add_typer(collections.app, name="index")
 app.add_typer(checkpoint.app, name="checkpoint")

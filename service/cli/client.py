@@ -16,6 +16,7 @@ from service.client.errors import ClientError, NotSolomon, ServerProblem, Unreac
 from service.client.patience import NONE, Patience
 from service.client.synchronous import Solomon
 
+_MISSING_SCOPE = "/problems/missing-scope"
 PATIENT = Patience(seconds=600.0, first=1.0, most=1.0)  # for bulk work, which a busy server turns away
 
 
@@ -38,6 +39,16 @@ class Client:
         """The JSON of an answer, {} where it has none. Every problem ends the command."""
         with self.failing():
             return self.server.send(Call(method, path, dict, body), NONE)
+
+    def call_if_allowed(self, method: str, path: str) -> dict[str, Any] | None:
+        """As `call`; None where the key lacks the scope for it, and the command can do without."""
+        with self.failing():
+            try:
+                return self.server.send(Call(method, path, dict), NONE)
+            except ServerProblem as problem:
+                if problem.body.get("type") != _MISSING_SCOPE:
+                    raise
+                return None
 
     @contextmanager
     def stream(self, method: str, path: str, **options: Any) -> Iterator[httpx.Response]:
@@ -67,7 +78,7 @@ class Client:
                 fail(f"What answers at {self._url} ({error.status}) is not Solomon; check --url.")
             case ServerProblem(status=401):
                 fail(f"{error} Set {API_KEY_VARIABLE}.", Exit.UNAUTHORISED)
-            case ServerProblem(body={"type": "/problems/missing-scope"}):
+            case ServerProblem() if error.body.get("type") == _MISSING_SCOPE:
                 fail(str(error), Exit.UNAUTHORISED)
             case ServerProblem(status=429 | 502 | 503):
                 fail(f"{error} Run the command again later.", Exit.UNREACHABLE)

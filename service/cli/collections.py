@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import quote
 
@@ -10,7 +11,7 @@ import typer
 from service.cli import adding, backups, copying, documents, rebuild
 from service.cli.options import DEFAULT_URL, AsJson, Url
 
-app = typer.Typer(help="Add documents to collections, list and drop them.", no_args_is_help=True)
+app = typer.Typer(help="Make collections, add documents to them, list and drop them.", no_args_is_help=True)
 
 
 app.command("add")(adding.add)
@@ -59,6 +60,28 @@ def show(
         print_pairs(info)
 
 
+@app.command("create")
+def create(
+    collection: Annotated[str, typer.Argument(help="The collection to make.")],
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Make an empty collection for the served model's vectors; one that exists is left as it is."""
+    from service.cli.client import Client
+    from service.cli.output import print_json
+    from service.client.replies import read_reply
+
+    path = f"/collections/{quote(collection, safe='')}"
+    with Client(url) as client, client.stream("PUT", path) as response:
+        response.read()
+        made, info = response.status_code == HTTPStatus.CREATED, read_reply(response)
+    if as_json:
+        print_json(info | {"made": made})
+    else:
+        state = "is made" if made else f"exists, with {info['count']} documents"
+        typer.echo(f"{collection} {state}: {info['dimensions']} dimensions, of {info['model']}.")
+
+
 @app.command("drop")
 def drop(
     collection: Annotated[str, typer.Argument(help="The collection to remove.")],
@@ -66,16 +89,20 @@ def drop(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Remove a collection and all its documents from the server's disk."""
+    """Remove a collection and all its documents from the server's disk.
+
+    Its documents are counted in the question only for a key with the scope search.
+    """
     from service.cli.client import Client
     from service.cli.output import print_json
 
     path = f"/collections/{quote(collection, safe='')}"
     with Client(url) as client:
-        count = client.call("GET", path)["count"]
+        info = client.call_if_allowed("GET", path)
+        count = None if info is None else info["count"]
         if not yes:
-            question = f"Remove {collection} and its {count} documents from {url}?"
-            typer.confirm(question, abort=True, err=as_json)
+            held = "documents" if count is None else f"{count} documents"
+            typer.confirm(f"Remove {collection} and its {held} from {url}?", abort=True, err=as_json)
         client.call("DELETE", path)
     if as_json:
         print_json({"removed": collection, "documents": count})

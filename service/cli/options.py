@@ -30,6 +30,24 @@ Threshold = Annotated[
         show_default=False,
     ),
 ]
+MaxAugmentTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--max-augment-tokens",
+        min=1,
+        help="Most tokens of the written answer; default: the server's limit.",
+        show_default=False,
+    ),
+]
+ImageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--image",
+        metavar="FILE",
+        help="An image file, or an https address on a host that the server fetches from.",
+        show_default=False,
+    ),
+]
 Collection = Annotated[str, typer.Option("--collection", "-c", help="The collection.")]
 
 

@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import typer
 
+from model.installing import install_command
 from service.cli.exits import fail
 
 GROUP = "solomon.commands"
@@ -26,7 +27,7 @@ def run_plugin(entry: EntryPoint, arguments: list[str]) -> None:
     try:
         application = entry.load()
     except ModuleNotFoundError as error:
-        fail(f"`solomon {entry.name}` needs {error.name}: pip install 'solomon-embed[{_EXTRA}]'")
+        fail(f"`solomon {entry.name}` needs {error.name}: {install_command(_EXTRA)}")
     typer.main.get_command(application).main(args=arguments, prog_name=f"solomon {entry.name}")
 
 

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from model.installing import install_command
 from service.cli.adding import make_collection
 from service.cli.client import Client
 from service.cli.exits import Exit, fail
@@ -123,7 +124,7 @@ def _connected(address: str | None) -> Iterator[Any]:
         import ray
         import ray.data
     except ModuleNotFoundError:
-        fail("--engine ray needs Ray: pip install 'solomon-embed[ray]'", Exit.USAGE)
+        fail(f"--engine ray needs Ray: {install_command('ray')}", Exit.USAGE)
     started = not ray.is_initialized()
     if started:
         try:

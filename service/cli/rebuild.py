@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import typer
 
-from service.cli.exits import Exit
+from service.cli.exits import Exit, fail
 from service.cli.options import DEFAULT_URL, AsJson, Url
 
 _POLL_SECONDS = 0.5
@@ -20,6 +20,9 @@ def rebuild(
         bool, typer.Option("--drop-failed", help="Lose documents that cannot be embedded, rather than fail.")
     ] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Stop a rebuild; the next one goes on there.")] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Only show how far the latest rebuild is; begin none.")
+    ] = False,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
@@ -28,15 +31,20 @@ def rebuild(
     The server does it, behind every query, and replaces the collection at the
     end; until then it takes no writes. Interrupting this command does not stop
     it: run the command again to watch, or with --stop to stop it. A rebuild
-    that was stopped goes on where it was.
+    that was stopped goes on where it was. Exit code 1 if it failed, or was
+    stopped by somebody else.
     """
     from service.cli.client import Client
     from service.cli.output import print_json
 
+    if stop + status + drop_failed > 1:
+        fail("Give one of --drop-failed, --stop and --status.", Exit.USAGE)
     path = f"/collections/{quote(collection, safe='')}/rebuild"
     with Client(url) as client:
         if stop:
             state = client.call("DELETE", path)
+        elif status:
+            state = client.call("GET", path)
         else:
             client.call("POST", path, {"drop_failed": drop_failed})
             state = _watch(client, path, collection, quiet=as_json)

@@ -24,9 +24,9 @@ def show_answer(
     console = console or Console()
     print_pairs(
         {
-            "route": f"{answer['route']} ({answer['confidence']:.3f})",
+            "route": None if answer["route"] is None else f"{answer['route']} ({answer['confidence']:.3f})",
             "augmentation": answer["augmentation"],
-            "latency": f"{answer['latency_ms']['total']:.0f} ms",
+            "latency": _latency(answer["latency_ms"]),
         },
         console,
     )
@@ -39,6 +39,12 @@ def show_answer(
         console.print(line, highlight=False)
         if hit["image_url"]:
             console.file.write(f"{draw(fetch(hit['image_url']))}\n")
+
+
+def _latency(milliseconds: Mapping[str, float]) -> str:
+    """The whole call, and the stages that the server names."""
+    stages = ", ".join(f"{name} {value:.1f}" for name, value in milliseconds.items() if name != "total")
+    return f"{milliseconds['total']:.0f} ms" + (f" ({stages})" if stages else "")
 
 
 def _table(hits: Sequence[Mapping[str, Any]], fetch: FetchImage | None) -> Table:

@@ -9,12 +9,32 @@ from typing import Annotated, Any
 import typer
 
 from service.cli.exits import Exit, fail
-from service.cli.options import DEFAULT_URL, AsJson, Collection, Pictures, RouteOption, Threshold, Url
+from service.cli.options import (
+    DEFAULT_URL,
+    AsJson,
+    Collection,
+    ImageOption,
+    MaxAugmentTokens,
+    Pictures,
+    RouteOption,
+    Threshold,
+    Url,
+)
 
 
 def search(
-    text: Annotated[str | None, typer.Argument(help="The query; may be left out with --image.")] = None,
-    image: Annotated[Path | None, typer.Option(help="An image file.", exists=True, dir_okay=False)] = None,
+    text: Annotated[
+        str | None, typer.Argument(help="The query; may be left out with --image or --vector.")
+    ] = None,
+    image: ImageOption = None,
+    vector: Annotated[
+        Path | None,
+        typer.Option(
+            help="A vector to search by, in place of a query: a file of a JSON array, or NumPy's .npy.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     collection: Collection = "default",
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many results.")] = 10,
     where: Annotated[
@@ -22,6 +42,7 @@ def search(
     ] = None,
     route: RouteOption = "auto",
     augment_threshold: Threshold = None,
+    max_augment_tokens: MaxAugmentTokens = None,
     instruction: Annotated[str | None, typer.Option(help="What to look for.")] = None,
     pictures: Annotated[
         Pictures, typer.Option(help="How pictures are shown; auto: as this terminal is able to.")
@@ -29,22 +50,22 @@ def search(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Search a collection of a running server with a text, an image, or both."""
+    """Search a collection of a running server with a text, an image, both, or a vector."""
     from rich.console import Console
 
     from service.cli.client import Client
-    from service.cli.inputs import item
     from service.cli.output import print_json
     from service.cli.pictures import choose
     from service.cli.results import show_answer
 
-    if text is None and image is None:
-        fail("Give a text, --image FILE, or both.", Exit.USAGE)
-    body: dict[str, Any] = {"query": item(text, image), "collection": collection, "k": k, "route": route}
-    if augment_threshold is not None:
-        body["augment_threshold"] = augment_threshold
-    if instruction is not None:
-        body["instruction"] = instruction
+    body: dict[str, Any] = {**_question(text, image, vector), "collection": collection, "k": k}
+    routing = {
+        "route": None if route == "auto" else route,
+        "augment_threshold": augment_threshold,
+        "max_augment_tokens": max_augment_tokens,
+        "instruction": instruction,
+    }
+    body |= {name: value for name, value in routing.items() if value is not None}
     if where is not None:
         body["filter"] = _parse_filter(where)
     with Client(url) as client:
@@ -59,6 +80,19 @@ def search(
                 return response.read()
 
         show_answer(answer, choose(pictures, console), fetch, console)
+
+
+def _question(text: str | None, image: str | None, vector: Path | None) -> dict[str, Any]:
+    """What is looked for: the body's `query` or its `vector`."""
+    from service.cli.inputs import body_of, one_item, read_vector
+
+    if text is None and image is None and vector is None:
+        fail("Give a text, --image FILE, both, or --vector FILE.", Exit.USAGE)
+    if vector is None:
+        return {"query": body_of(one_item(text, image, "the query"))}
+    if text is not None or image is not None:
+        fail("Search by a text and an image, or by --vector, not by both.", Exit.USAGE)
+    return {"vector": read_vector(vector)}
 
 
 def _parse_filter(text: str) -> Any:

@@ -197,6 +197,11 @@ def read_nothing(body: Mapping[str, Any]) -> None:
     """An answer that says nothing more than that it was done."""
 
 
+def read_bytes(content: bytes) -> bytes:
+    """An answer that is what was asked for."""
+    return content
+
+
 def _members(kind: type[_T], body: Mapping[str, Any]) -> _T:
     names = kind.__dataclass_fields__  # type: ignore[attr-defined]  # only dataclasses are passed
     return kind(**{name: body[name] for name in names})

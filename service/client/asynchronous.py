@@ -20,15 +20,15 @@ from service.client.answers import (
     StoredDocument,
     limits_of,
 )
-from service.client.batches import Gathering, item_batches
+from service.client.batches import Gathering, item_batcher
 from service.client.bringing import bring
 from service.client.calls import Call, Steps, one
 from service.client.configuration import Configuration
-from service.client.content import Document, Item, PreparedDocument, prepare
+from service.client.content import Document, Item, ItemBody, PreparedDocument, prepare
 from service.client.errors import ServerProblem, Unreachable
 from service.client.outcomes import Outcome
 from service.client.patience import Patience
-from service.client.replies import read_reply, unreachable
+from service.client.replies import read_content, read_reply, unreachable
 from service.client.requests import InputType, Route, Routing
 
 T = TypeVar("T")
@@ -90,9 +90,18 @@ class AsyncSolomon:
         given = [items] if isinstance(items, str | Item) else items
         limits = await self.limits()
 
+        def embed(batch: list[ItemBody]) -> Steps[Embeddings]:
+            return one(requests.embed(batch, input_type, routing, dimensions, truncate))
+
         async def works() -> AsyncIterator[Steps[Embeddings]]:
-            for batch in item_batches(given, limits):
-                yield one(requests.embed(batch, input_type, routing, dimensions, truncate))
+            gathered = item_batcher(limits)
+            for item in given:
+                # Images are read and encoded in a thread, so that a slow disk does not hold up the loop.
+                body = item if isinstance(item, str) else await asyncio.to_thread(item.body)
+                if batch := gathered.add(body):
+                    yield embed(batch)
+            if batch := gathered.close():
+                yield embed(batch)
 
         return Embeddings.joined([part async for part in self.stream(works())])
 
@@ -111,7 +120,9 @@ class AsyncSolomon:
     ) -> SearchAnswer:
         """Find the documents nearest to a query, or to a vector."""
         routing = Routing(route, instruction, augment_threshold, max_augment_tokens)
-        return await self.send(requests.search(query, vector, collection, k, filter, routing))
+        # In a thread, because the query's image may have to be read.
+        call = await asyncio.to_thread(requests.search, query, vector, collection, k, filter, routing)
+        return await self.send(call)
 
     async def ingest(
         self, documents: Iterable[Document] | AsyncIterable[Document], collection: str = "default"
@@ -163,13 +174,7 @@ class AsyncSolomon:
 
     async def image(self, document_id: str, collection: str = "default") -> bytes:
         """A document's image, as it was added."""
-        try:
-            response = await self._http.get(requests.image_path(collection, document_id))
-        except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise unreachable(error) from error
-        if not response.is_success:
-            read_reply(response)
-        return response.content
+        return await self.send(requests.image(collection, document_id))
 
     async def delete(self, document_id: str, collection: str = "default") -> None:
         """Remove a document."""
@@ -222,12 +227,12 @@ class AsyncSolomon:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
 
-    async def _once(self, call: Call[Any]) -> dict[str, Any]:
+    async def _once(self, call: Call[Any]) -> dict[str, Any] | bytes:
         try:
             response = await self._http.request(call.method, call.path, json=call.body)
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise unreachable(error) from error
-        return read_reply(response)
+        return read_content(response) if call.raw else read_reply(response)
 
 
 async def _asynchronous(documents: Iterable[Document] | AsyncIterable[Document]) -> AsyncIterator[Document]:

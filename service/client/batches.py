@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from service.client.answers import Limits
 from service.client.bringing import Sendable
-from service.client.content import Item, item_body
+from service.client.content import Item, ItemBody, item_body
 from service.client.outcomes import Failure, Outcome
 
 T = TypeVar("T")
@@ -39,9 +39,14 @@ class Batcher(Generic[T]):
         return closed
 
 
-def item_batches(items: Iterable[str | Item], limits: Limits) -> Iterator[list[str | dict[str, str]]]:
+def item_batcher(limits: Limits) -> Batcher[ItemBody]:
+    """Gathers items as the API takes them."""
+    return Batcher(limits, _item_size)
+
+
+def item_batches(items: Iterable[str | Item], limits: Limits) -> Iterator[list[ItemBody]]:
     """Items as the API takes them, in batches; files are read as they come."""
-    batcher: Batcher[str | dict[str, str]] = Batcher(limits, _item_size)
+    batcher = item_batcher(limits)
     for item in items:
         if batch := batcher.add(item_body(item)):
             yield batch
@@ -49,7 +54,7 @@ def item_batches(items: Iterable[str | Item], limits: Limits) -> Iterator[list[s
         yield batch
 
 
-def _item_size(body: str | dict[str, Any]) -> int:
+def _item_size(body: ItemBody) -> int:
     if isinstance(body, str):
         return len(body.encode())
     return sum(len(part.encode()) for part in body.values())

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One call: what is sent, and how the JSON of its answer is read.
+    """One call: what is sent, and how the JSON of its answer is read, or its bytes where it is `raw`.
 
     `repeatable`: a second time does no harm, so it is tried again even where the first may have arrived.
     """
@@ -21,6 +21,7 @@ class Call(Generic[T]):
     read: Callable[[Any], T]
     body: Mapping[str, Any] | None = None
     repeatable: bool = True
+    raw: bool = False
 
 
 Steps = Generator[Call[Any], Any, T]

@@ -16,6 +16,9 @@ from service.images import media_type
 Image = bytes | Path | str
 """Encoded bytes (JPEG, PNG, WebP, GIF), a file, or an https address or data URI as the server takes it."""
 
+ItemBody = str | dict[str, str]
+"""An item as the API takes it."""
+
 _OVERHEAD = 256  # bytes of JSON around an item's parts, about
 
 
@@ -88,7 +91,7 @@ def _prepare(document: Document, source: str) -> PreparedDocument:
     return PreparedDocument(source, own, document.id is not None, size + len(own), mark, content)
 
 
-def item_body(item: str | Item) -> str | dict[str, str]:
+def item_body(item: str | Item) -> ItemBody:
     """An item as the API takes it."""
     return item if isinstance(item, str) else item.body()
 

@@ -30,6 +30,13 @@ def read_reply(response: httpx.Response) -> dict[str, Any]:
     return body
 
 
+def read_content(response: httpx.Response) -> bytes:
+    """The bytes of an answer that has been read. Raises as `read_reply` does where it is none of success."""
+    if not response.is_success:
+        read_reply(response)
+    return response.content
+
+
 def _stranger(response: httpx.Response) -> NotSolomon | ServerProblem:
     if response.status_code in (429, 502, 503, 504):  # a proxy in front speaks HTML
         return ServerProblem(response.status_code, {}, seconds_to_wait(response.headers.get("retry-after")))

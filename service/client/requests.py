@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from service.client import answers
 from service.client.calls import Call
-from service.client.content import Item, item_body
+from service.client.content import Item, ItemBody, item_body
 
 InputType = Literal["query", "document"]
 Route = Literal["auto", "embed", "augment"]
@@ -40,7 +40,7 @@ def info() -> Call[answers.ServerInfo]:
 
 
 def embed(
-    items: Sequence[str | dict[str, str]],
+    items: Sequence[ItemBody],
     input_type: InputType,
     routing: Routing,
     dimensions: int | None,
@@ -95,6 +95,12 @@ def document(collection: str, document_id: str) -> Call[answers.StoredDocument]:
     return Call("GET", document_path(collection, document_id), answers.read_document)
 
 
+def image(collection: str, document_id: str) -> Call[bytes]:
+    """A document's image."""
+    path = f"{document_path(collection, document_id)}/image"
+    return Call("GET", path, answers.read_bytes, raw=True)
+
+
 def delete_document(collection: str, document_id: str) -> Call[None]:
     """Remove a document."""
     return Call("DELETE", document_path(collection, document_id), answers.read_nothing, repeatable=False)
@@ -124,11 +130,6 @@ def collection_path(name: str) -> str:
 def document_path(collection: str, document_id: str) -> str:
     """Where a document is."""
     return f"{collection_path(collection)}/documents/{quote(document_id, safe='')}"
-
-
-def image_path(collection: str, document_id: str) -> str:
-    """Where a document's image is."""
-    return f"{document_path(collection, document_id)}/image"
 
 
 def _stated(**members: Any) -> dict[str, Any]:

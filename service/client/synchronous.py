@@ -30,7 +30,7 @@ from service.client.content import Document, Item, PreparedDocument, prepare
 from service.client.errors import ServerProblem, Unreachable
 from service.client.outcomes import Outcome
 from service.client.patience import Patience
-from service.client.replies import read_reply, unreachable
+from service.client.replies import read_content, read_reply, unreachable
 from service.client.requests import InputType, Route, Routing
 
 T = TypeVar("T")
@@ -163,8 +163,7 @@ class Solomon:
 
     def image(self, document_id: str, collection: str = "default") -> bytes:
         """A document's image, as it was added."""
-        with self.open("GET", requests.image_path(collection, document_id)) as response:
-            return response.read()
+        return self.send(requests.image(collection, document_id))
 
     def delete(self, document_id: str, collection: str = "default") -> None:
         """Remove a document."""
@@ -229,9 +228,9 @@ class Solomon:
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise unreachable(error) from error
 
-    def _once(self, call: Call[Any]) -> dict[str, Any]:
+    def _once(self, call: Call[Any]) -> dict[str, Any] | bytes:
         try:
             response = self._http.request(call.method, call.path, json=call.body)
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise unreachable(error) from error
-        return read_reply(response)
+        return read_content(response) if call.raw else read_reply(response)

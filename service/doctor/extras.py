@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 
+from model.installing import install_command
 from service.doctor.findings import Finding, good, note
 
 # A module that only the extra brings, and what the extra is for.
@@ -22,6 +23,4 @@ def examine_extras() -> Iterator[Finding]:
         if find_spec(module) is not None:
             yield good(f"extra {extra}", purpose)
         else:
-            yield note(
-                f"extra {extra}", f"not installed ({purpose})", f"pip install 'solomon-embed[{extra}]'"
-            )
+            yield note(f"extra {extra}", f"not installed ({purpose})", install_command(extra))

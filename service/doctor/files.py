@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from model.installing import install_command
 from service.doctor.findings import Finding, good, missing, note
 from service.settings import FAISS, Settings
 
@@ -64,6 +65,6 @@ def _milvus(store: str) -> Iterator[Finding]:
     try:
         import pymilvus  # noqa: F401  # only whether it can be imported
     except ImportError:
-        yield missing("store", f"{store} needs pymilvus", "pip install 'solomon-embed[milvus]'")
+        yield missing("store", f"{store} needs pymilvus", install_command("milvus"))
         return
     yield good("store", f"Milvus at {store}")

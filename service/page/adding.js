@@ -27,13 +27,18 @@ async function target() {
   return name;
 }
 
-/** The documents of one file that can be sent; what cannot be read is listed. */
-async function readFile(file) {
+const bytesOf = ({ file }) => file?.size ?? 0; // a file of a drop that could not be read is none
+
+/** The documents of one file that can be sent, each with its share of the file's bytes; what cannot be read is listed. */
+async function readFile(file, progress) {
   const entries = await documentsOf(file, byId("captions").checked);
-  for (const { source, fault } of entries.filter((entry) => entry.fault)) {
+  const share = bytesOf(file) / Math.max(1, entries.length);
+  const [faults, good] = [entries.filter(({ fault }) => fault), entries.filter(({ fault }) => !fault)];
+  for (const { source, fault } of faults) {
     refuse({ source, reason: [fault.title, fault.detail].filter(Boolean).join(": ") || fault.message });
   }
-  return entries.filter((entry) => !entry.fault);
+  progress.read(bytesOf(file) - share * good.length);
+  return good.map((entry) => ({ ...entry, share }));
 }
 
 /** Files go out as they are read, a batch at a time, so that a folder need not fit into memory. */
@@ -45,20 +50,20 @@ async function addAll(files, name, signal, progress) {
     for (const batch of ready) {
       const { added, refused } = await addBatch(name, batch, signal);
       refused.forEach(refuse);
-      progress.documents(added);
+      progress.sent(added, batch.reduce((bytes, { share }) => bytes + share, 0));
     }
   };
   for (const file of files) {
     signal.throwIfAborted();
-    waiting.push(...(await readFile(file)));
+    waiting.push(...(await readFile(file, progress)));
     await flush(false);
-    progress.file(file);
   }
   await flush(true);
 }
 
+/** How far the files are: a document's bytes count once it was sent, so that one large file moves the bar, too. */
 function progressOf(files) {
-  const bytes = Math.max(1, files.reduce((total, { file }) => total + file.size, 0));
+  const bytes = Math.max(1, files.reduce((total, file) => total + bytesOf(file), 0));
   const state = { added: 0, files: 0, bytes: 0 };
   const show = () => {
     byId("progress").value = state.bytes / bytes;
@@ -67,13 +72,13 @@ function progressOf(files) {
   show();
   return {
     state,
-    documents: (count) => ((state.added += count), show()),
-    file: ({ file }) => ((state.files += 1), (state.bytes += file.size), show()),
+    read: (unsendable) => ((state.files += 1), (state.bytes += unsendable), show()),
+    sent: (added, share) => ((state.added += added), (state.bytes += share), show()),
   };
 }
 
 async function add(files) {
-  if (files.length === 0) return;
+  if (files.length === 0) return tell("There is no file in what was dropped.");
   if (running !== null) return tell("Documents are being added; wait for their end, or stop it.");
   running = new AbortController();
   byId("refused").replaceChildren();
@@ -92,6 +97,7 @@ async function add(files) {
     tell(`${why.replace(/\.$/, "")}.${kept}`);
   } finally {
     running = null;
+    if (byId("sending").contains(document.activeElement)) byId("files").focus(); // Stop goes, the focus must not
     byId("sending").hidden = true;
     if (name !== null) await listCollections(name).catch(() => {}); // the next search tells what is wrong
   }

@@ -14,10 +14,21 @@ export function setKey(key) {
   keyEvents.dispatchEvent(new Event("changed"));
 }
 
+/** A header cannot carry every character; this is the refusal that a key with another one gets without being sent. */
+const unsendable = () =>
+  new Fault("That cannot be the API key", { detail: "It has characters that a key cannot have. Was it copied whole?", status: 401 });
+
+/** Have the page ask for a key; gives the fault that says why. */
+function needKey(fault) {
+  keyEvents.dispatchEvent(new CustomEvent("needed", { detail: fault }));
+  return fault;
+}
+
 /** The answer to a call. Throws a Fault, or an AbortError if `signal` stopped it. */
 export async function call(path, { method = "GET", body, signal } = {}) {
   const headers = {};
   const key = storedKey();
+  if (/[^\t\x20-\x7e\x80-\xff]/.test(key ?? "")) throw needKey(unsendable());
   if (key !== null) headers.Authorization = `Bearer ${key}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let response;
@@ -28,8 +39,7 @@ export async function call(path, { method = "GET", body, signal } = {}) {
   }
   if (response.ok) return response;
   const fault = await faultOf(response);
-  if (fault.status === 401) keyEvents.dispatchEvent(new CustomEvent("needed", { detail: fault }));
-  throw fault;
+  throw fault.status === 401 ? needKey(fault) : fault;
 }
 
 export async function json(path, options) {

@@ -41,8 +41,8 @@ function column(route, answer, reference) {
   return section;
 }
 
-/** What the other route would have changed, in a sentence. */
-function summary(answers) {
+/** What the other route would have changed, in a sentence or two. */
+function summary(answers, pictureRead) {
   const { auto } = answers;
   const other = auto.route === "embed" ? "augment" : "embed";
   const ids = (answer) => answer.results.map(({ id }) => id);
@@ -54,16 +54,23 @@ function summary(answers) {
   const first = moves[0]?.kind === "same" ? "the same document is first" : "another document is first";
   return (
     `${decided} (${taken}). ${name} took ${instead}: ${moves.length ? `${first}, ` : ""}` +
-    `${count("up", "down")} of ${counted(moves.length, "result")} moved, ${count("new")} new.`
+    `${count("up", "down")} of ${counted(moves.length, "result")} moved, ${count("new")} new.` +
+    (pictureRead ? " The picture had been read before, so no time has that in it." : "")
   );
 }
 
-/** Show the answers that are there so far: {auto, embed, augment}. */
-export function showComparison(answers) {
+/** Show the answers that are there so far: {auto, embed, augment}. `pictureRead`: a picture was read before them. */
+export function showComparison(answers, pictureRead) {
   const routes = COMPARED.filter((route) => route in answers);
   const columns = routes.map((route) => column(route, answers[route], route === "auto" ? null : answers.auto));
   byId("columns").replaceChildren(...columns);
   const whole = routes.length === COMPARED.length;
-  byId("comparison-summary").textContent = whole ? summary(answers) : "Asking the other routes…";
+  byId("comparison-summary").textContent = whole ? summary(answers, pictureRead) : "Asking the other routes…";
   byId("comparison").hidden = false;
+}
+
+/** A search has failed: a comparison that lacks a route waits for nothing any more. */
+export function breakOffComparison() {
+  if (byId("columns").children.length === COMPARED.length) return;
+  byId("comparison-summary").textContent = "Not compared: a route gave no answer.";
 }

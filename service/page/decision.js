@@ -8,9 +8,12 @@ export const badge = (route) => make("span", { className: `badge ${route}`, text
 export const wrote = (augmentation) =>
   make("blockquote", { className: "wrote" }, make("cite", { textContent: "It wrote" }), make("p", { textContent: augmentation || "nothing" }));
 
-/** The probability of thinking first on a scale, with the threshold that it was compared with. */
+/** The probability that the model gives to thinking first. */
+const probability = ({ route, confidence }) => (route === "augment" ? confidence : 1 - confidence);
+
+/** That probability on a scale, with the threshold that it was compared with. */
 function scale(answer, threshold) {
-  const thinking = answer.route === "augment" ? answer.confidence : 1 - answer.confidence;
+  const thinking = probability(answer);
   const x = (share) => 6 + 288 * share;
   const title = `Probability of thinking first: ${percent(thinking)}; threshold: ${percent(threshold)}`;
   return draw(
@@ -26,28 +29,42 @@ function scale(answer, threshold) {
   );
 }
 
-function why(answer, forced) {
+/** A threshold that the user moved decides, whatever the query says; so tell what the model's own would have done. */
+function userDecided(answer, { threshold, own }) {
+  const yours = `Your threshold of ${percent(threshold)} decided`;
+  if (own === null) return `${yours}.`;
+  const route = probability(answer) >= own ? "augment" : "embed";
+  const instead = route === answer.route ? "done the same" : { embed: "embedded at once", augment: "thought first" }[route];
+  return `${yours}; with the model's own, ${percent(own)}, it would have ${instead}.`;
+}
+
+function why(answer, { forced, moved, ...thresholds }) {
   const other = answer.route === "embed" ? "augment" : "embed";
   if (forced) return `You forced this route. The model itself gives it a probability of ${percent(answer.confidence)}.`;
   const mean = meanLatency(other);
   const cost = mean === null ? "" : ` ${ROUTES[other].name.replace("Think", "Thinking").replace("Embed", "Embedding")} takes ${milliseconds(mean)} on average here.`;
+  if (moved) return userDecided(answer, thresholds) + cost;
   return answer.route === "embed"
     ? `The query says enough by itself, so its vector came from the very pass that decided.${cost}`
     : `An answer is easier to find than its question, so the model wrote one and embedded both together.${cost}`;
 }
 
-function stages({ embed, index, total }) {
+/** `queue`, the wait for the model, is a part of `embed`. */
+function stages({ queue, embed, index, total }) {
   const rest = Math.max(0, total - embed - index);
   const list = make("dl", { className: "stages", ariaLabel: "Milliseconds of each stage" });
-  for (const [name, value] of [["Model", embed], ["Index", index], ["Rest", rest], ["Total", total]]) {
+  for (const [name, value] of [["Waiting", queue], ["Model", embed - queue], ["Index", index], ["Rest", rest], ["Total", total]]) {
     const amount = make("span", { className: "value", textContent: milliseconds(value) });
     list.append(make("dt", { textContent: name }), make("dd", {}, bar(value / total), amount));
   }
   return list;
 }
 
-/** The panel's content. `forced`: the route was not left to the model. `threshold`: null while it is unknown. */
-export function decision(answer, { forced, threshold }) {
+/**
+ * The panel's content. `forced`: the route was not left to the model. `threshold`, `own`: what held and what the
+ * model's own is, null while unknown. `moved`: the user chose the threshold.
+ */
+export function decision(answer, { forced, threshold, own, moved }) {
   const parts = [badge(answer.route), " ", make("code", { textContent: ROUTES[answer.route].token })];
   if (!forced) {
     parts.push(make("p", { className: "confidence", textContent: percent(answer.confidence) }));
@@ -55,6 +72,7 @@ export function decision(answer, { forced, threshold }) {
     if (threshold !== null) parts.push(scale(answer, threshold));
   }
   if (answer.augmentation !== null) parts.push(wrote(answer.augmentation));
-  parts.push(make("p", { textContent: why(answer, forced) }), make("h3", { textContent: "Where the time went" }), stages(answer.latency_ms));
+  parts.push(make("p", { textContent: why(answer, { forced, threshold, own, moved }) }));
+  parts.push(make("h3", { textContent: "Where the time went" }), stages(answer.latency_ms));
   return parts;
 }

@@ -18,11 +18,15 @@ export function setUpKey() {
     event.preventDefault();
     byId("key-form").hidden = true;
     byId("fault").replaceChildren();
-    setKey(byId("key").value.trim());
+    const key = byId("key").value.trim();
     byId("key").value = "";
-    byId("text").focus();
+    byId("text").focus(); // before the key is tried: if it is none, the field for it takes the focus back
+    setKey(key);
   });
-  byId("forget-key").addEventListener("click", () => setKey(null));
+  byId("forget-key").addEventListener("click", () => {
+    byId("text").focus(); // the button goes
+    setKey(null);
+  });
   keyEvents.addEventListener("changed", show);
   show();
 }

@@ -15,6 +15,7 @@ let history = []; // [{at, saved, embed, augment}]: the means are of the queries
 let timer = null;
 let inView = false;
 let asking = false;
+let refused = false; // the key may not ask; another one may
 
 /** Mean milliseconds of a route's queries since the server was started, or null if it had none. */
 export const meanLatency = (route) => (latest === null ? null : meanBetween(NOTHING, latest[route]));
@@ -32,10 +33,12 @@ function points(field) {
   return history.filter((entry) => entry[field] !== null).map((entry) => [entry.at - now, entry[field]]);
 }
 
+/** One line of the legend. The lines differ by colour and by how they are drawn, which it says. */
 function legend(route) {
   const { count } = latest[route];
+  const drawn = { embed: "solid line, dots", augment: "dashed line, rings" }[route];
   const text = count ? `${milliseconds(meanLatency(route))} mean of ${counted(count, "query", "queries")}` : "no queries yet";
-  return make("li", { className: route, textContent: `${ROUTES[route].name}: ${text}` });
+  return make("li", { className: route, textContent: `${ROUTES[route].name} (${drawn}): ${text}` });
 }
 
 function show() {
@@ -60,7 +63,8 @@ async function poll() {
   } catch (fault) {
     byId("live-fault").textContent = `Not up to date: ${fault.title ?? fault.message}.`;
     byId("live-fault").hidden = false;
-    if ([401, 403].includes(fault.status)) stop(); // a key starts it again
+    refused = [401, 403].includes(fault.status);
+    if (refused) stop();
   } finally {
     asking = false;
   }
@@ -72,7 +76,7 @@ function stop() {
 }
 
 function start() {
-  const wanted = info !== null && inView && document.visibilityState === "visible";
+  const wanted = !refused && info !== null && inView && document.visibilityState === "visible";
   if (!wanted) stop();
   else if (timer === null) {
     timer = setInterval(poll, EVERY_SECONDS * 1000);
@@ -81,10 +85,11 @@ function start() {
 }
 
 /** Ask now, so that what was just searched is counted. */
-export const pollSoon = () => poll();
+export const pollSoon = () => refused || poll();
 
 /** Begin once the server has answered, and begin again after a key was given. */
 export function startLive() {
+  refused = false;
   stop();
   start();
 }

@@ -3,6 +3,7 @@ import { setUpAdding } from "./adding.js";
 import { keyEvents } from "./api.js";
 import { byId } from "./dom.js";
 import { setUpFilter } from "./filter-form.js";
+import { growWithText } from "./growing.js";
 import { setUpKey } from "./key.js";
 import { setUpLive, startLive } from "./live.js";
 import { setUpPicture } from "./picture.js";
@@ -15,8 +16,8 @@ async function greet() {
   try {
     await readInfo();
     showThreshold();
+    startLive(); // first: the collections take another scope of the key, and may be refused
     await listCollections();
-    startLive();
   } catch (fault) {
     if (fault.status !== 401) sayFault(fault);
   }
@@ -33,6 +34,7 @@ function routeChosen() {
 }
 
 function setUpQuestion() {
+  growWithText(byId("text"));
   byId("form").addEventListener("submit", (event) => {
     event.preventDefault();
     search();
@@ -45,12 +47,14 @@ function setUpQuestion() {
   byId("route").addEventListener("change", routeChosen);
   byId("collection").addEventListener("change", searchAgain);
   byId("compare").addEventListener("click", () => {
+    byId("compare").focus(); // Safari does not by itself, and the comparison takes over a focus that is here
     chooseRoute("compare");
-    byId("comparison").scrollIntoView({ block: "nearest" });
   });
   byId("welcome").addEventListener("click", ({ target }) => {
     if (!target.dataset.example) return;
     byId("text").value = target.dataset.example;
+    byId("text").dispatchEvent(new Event("input"));
+    byId("text").focus(); // the examples go, the focus must not
     search();
   });
   document.addEventListener("keydown", (event) => {

@@ -37,10 +37,13 @@ async function take(file) {
   }
 }
 
-/** Mark an element while files are dragged over it, and hand what is dropped to `onDrop`. */
+const carriesFiles = ({ dataTransfer }) => dataTransfer?.types.includes("Files") ?? false;
+
+/** Mark an element while files are dragged over it, and hand what is dropped to `onDrop`. Dragged text is left to the browser. */
 export function acceptDrops(element, onDrop) {
   const mark = (on) => element.classList.toggle("dropping", on);
   element.addEventListener("dragover", (event) => {
+    if (!carriesFiles(event)) return;
     event.preventDefault();
     event.dataTransfer.dropEffect = "copy";
     mark(true);
@@ -49,6 +52,7 @@ export function acceptDrops(element, onDrop) {
     if (!element.contains(event.relatedTarget)) mark(false);
   });
   element.addEventListener("drop", (event) => {
+    if (!carriesFiles(event)) return;
     event.preventDefault();
     mark(false);
     onDrop(event.dataTransfer);
@@ -70,6 +74,6 @@ export function setUpPicture() {
   });
   // A file that misses its place must not replace the page.
   for (const name of ["dragover", "drop"]) {
-    document.addEventListener(name, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
+    document.addEventListener(name, (event) => carriesFiles(event) && event.preventDefault());
   }
 }

@@ -5,25 +5,36 @@ import { readAsDataUri } from "./picture.js";
 const PICTURES = ["image/png", "image/jpeg", "image/webp", "image/gif"];
 const MOST_ID_CHARACTERS = 512;
 
-/** The files of a drop, those in folders included, each with the path by which it was dropped. */
+/** The files of a drop, those in folders included: [{file, path}], or {path, fault} for what cannot be read. */
 export async function droppedFiles({ items, files }) {
   const entries = [...items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (entries.length === 0) return [...files].map((file) => ({ file, path: file.name }));
   return (await Promise.all(entries.map(filesBelow))).flat();
 }
 
+/** Never rejects: a file or folder that cannot be read is told of, and the others go on. */
 async function filesBelow(entry) {
-  if (entry.isFile) {
-    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
-    return [{ file, path: entry.fullPath.replace(/^\//, "") }];
-  }
-  const reader = entry.createReader();
+  const path = entry.fullPath.replace(/^\//, "");
   const found = [];
+  try {
+    if (entry.isFile) {
+      found.push({ file: await new Promise((resolve, reject) => entry.file(resolve, reject)), path });
+    } else {
+      for await (const inner of entriesOf(entry)) found.push(...(await filesBelow(inner)));
+    }
+  } catch (error) {
+    found.push({ path, fault: new Fault("could not be read", { detail: error.message }) });
+  }
+  return found;
+}
+
+async function* entriesOf(folder) {
+  const reader = folder.createReader();
   for (;;) {
-    // A directory is read in portions; an empty one is the end.
+    // A folder is read in portions; an empty one is the end.
     const portion = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-    if (portion.length === 0) return found;
-    for (const inner of portion) found.push(...(await filesBelow(inner)));
+    if (portion.length === 0) return;
+    yield* portion;
   }
 }
 
@@ -57,7 +68,8 @@ function* lines(text, path) {
 }
 
 /** The documents of one file: [{source, document}], or {source, fault} for what cannot be read. */
-export async function documentsOf({ file, path }, captions) {
+export async function documentsOf({ file, path, fault }, captions) {
+  if (fault) return [{ source: path, fault }];
   try {
     if (PICTURES.includes(file.type)) return [{ source: path, document: await pictureDocument({ file, path }, captions) }];
     if (/\.jsonl$/i.test(path)) return [...lines(await file.text(), path)];

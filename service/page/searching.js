@@ -1,6 +1,6 @@
 // Searches: what is asked is read off the form, and one search at a time is under way.
 import { json } from "./api.js";
-import { COMPARED, showComparison } from "./comparison.js";
+import { COMPARED, breakOffComparison, showComparison } from "./comparison.js";
 import { decision } from "./decision.js";
 import { byId } from "./dom.js";
 import { Fault } from "./fault.js";
@@ -9,7 +9,7 @@ import { pollSoon } from "./live.js";
 import { chosenPicture } from "./picture.js";
 import { card } from "./results.js";
 import { say, sayFault } from "./say.js";
-import { chosenThreshold, heldThreshold } from "./threshold.js";
+import { chosenThreshold, heldThreshold, ownThreshold } from "./threshold.js";
 import { ROUTES, counted, milliseconds } from "./words.js";
 
 let running = null; // AbortController of the search under way
@@ -39,10 +39,10 @@ function question() {
 const ask = (body, route, signal) => json("/search", { method: "POST", body: { ...body, route }, signal });
 
 async function searchOnce(body, route, signal) {
-  const threshold = heldThreshold();
+  const thresholds = { threshold: heldThreshold(), own: ownThreshold(), moved: chosenThreshold() !== null };
   const answer = await ask(body, route, signal);
   byId("results").replaceChildren(...answer.results.map(card));
-  byId("decision-body").replaceChildren(...decision(answer, { forced: route !== "auto", threshold }));
+  byId("decision-body").replaceChildren(...decision(answer, { forced: route !== "auto", ...thresholds }));
   byId("comparison").hidden = true;
   byId("answer").hidden = false;
   offerNames(answer.results);
@@ -50,14 +50,30 @@ async function searchOnce(body, route, signal) {
   return `${found}. ${ROUTES[answer.route].done}, ${milliseconds(answer.latency_ms.total)}.`;
 }
 
+/**
+ * Have the server read the picture, so that it is remembered for all who are compared: the first of them alone
+ * would pay for it otherwise. The limit makes it a question of its own, whose vector a server that remembers
+ * vectors cannot give as the answer to a compared one.
+ */
+const readPictureBefore = (body, signal) => ask({ ...body, k: 1, max_augment_tokens: 1 }, "embed", signal);
+
+/** The comparison takes the answer's place, and takes over the focus if the answer had it. */
+function replaceAnswer(answers, pictureRead) {
+  const focused = byId("answer").contains(document.activeElement);
+  showComparison(answers, pictureRead);
+  byId("answer").hidden = true;
+  if (focused) byId("comparison-title").focus();
+}
+
 /** One after the other, so that their times can be compared. */
 async function searchEachWay(body, signal) {
   byId("columns").replaceChildren();
+  const pictureRead = "image" in body.query;
+  if (pictureRead) await readPictureBefore(body, signal);
   const answers = {};
   for (const route of COMPARED) {
     answers[route] = await ask(body, route, signal);
-    byId("answer").hidden = true;
-    showComparison(answers);
+    replaceAnswer(answers, pictureRead);
   }
   offerNames(answers.auto.results);
   return `${ROUTES[answers.auto.route].done}; compared with both routes forced.`;
@@ -77,7 +93,9 @@ export async function search() {
     say(await (route === "compare" ? searchEachWay(body, mine.signal) : searchOnce(body, route, mine.signal)));
     pollSoon();
   } catch (error) {
-    if (running === mine) sayFault(error);
+    if (running !== mine) return;
+    breakOffComparison();
+    sayFault(error);
   } finally {
     if (running === mine) byId("results").ariaBusy = "false";
   }

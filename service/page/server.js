@@ -1,7 +1,7 @@
 // What is served: the model, its limits and threshold, and the collections.
 import { json } from "./api.js";
 import { byId } from "./dom.js";
-import { say } from "./say.js";
+import { say, sayFault } from "./say.js";
 import { counted } from "./words.js";
 
 /** Info of the server, or null until it has answered. */
@@ -9,21 +9,34 @@ export let info = null;
 
 export const NEW = ""; // the value of "a new collection" among the places to add to
 
+const ASK_AGAIN_SECONDS = 2;
+
 const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
 
-/** Ask what is served; while the model is loading, wait for it and say so. */
+/** A server that begins is no fault. */
+function tell(fault) {
+  if (fault.status === 503) say(`${fault.title}. ${fault.detail}`);
+  else sayFault(fault);
+}
+
+/**
+ * Ask what is served until it is told; while the model is loading or nobody answers, say so once and ask again.
+ * Throws a Fault about the key: only another one helps, and begins anew.
+ */
 export async function readInfo() {
+  let told = "";
   for (;;) {
     try {
       info = await json("/info");
       break;
     } catch (fault) {
-      if (fault.status !== 503) throw fault;
-      say(`${fault.title}. ${fault.detail}`);
-      await pause(fault.retryAfter ?? 2);
+      if ([401, 403].includes(fault.status)) throw fault;
+      if (told !== fault.message) tell(fault); // the same again would be read out again
+      told = fault.message;
+      await pause(fault.retryAfter ?? ASK_AGAIN_SECONDS);
     }
   }
-  byId("status").textContent = "";
+  if (told) say("");
   byId("served").textContent = `${info.model.name.split("/").at(-1)} on ${info.model.device}`;
   byId("k").max = info.limits.max_k;
 }

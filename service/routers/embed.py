@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Request
 
-from model.types import EmbedOptions, InputType, RouteChoice
+from model.types import EmbedOptions, InputType
 from service.connection import while_connected
 from service.embedding import RequestItem
 from service.routers import examples
@@ -67,7 +67,7 @@ async def _embed_as_tei(
     dimensions = check_dimensions(body.dimensions, services.backend.embedder.info.dimensions)
     options = EmbedOptions(
         input_type=body.input_type,
-        route=body.route if body.input_type is InputType.QUERY else RouteChoice.AUTO,
+        route=body.route,
         truncate=bool(body.truncate),
         priority=0 if body.input_type is InputType.QUERY else 1,
     )

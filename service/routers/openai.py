@@ -16,6 +16,7 @@ from service.routers.dependencies import (
     RuntimeDependency,
     ServicesDependency,
     check_item_count,
+    documented,
     query_deadline,
 )
 from service.routers.embedding_log import log_embeddings
@@ -62,7 +63,7 @@ def _request_items(body: OpenAIEmbeddingRequest) -> list[RequestItem]:
     ]
 
 
-@router.post("/embeddings", summary="Embed, in OpenAI's shape")
+@router.post("/embeddings", summary="Embed, in OpenAI's shape", responses=documented(404, embeds=True))
 async def create_embeddings(
     request: Request,
     runtime: RuntimeDependency,
@@ -98,14 +99,14 @@ async def create_embeddings(
     )
 
 
-@router.get("/models", summary="Served models, in OpenAI's shape")
+@router.get("/models", summary="Served models, in OpenAI's shape", responses=documented())
 async def list_models(services: ServicesDependency) -> OpenAIModels:
     """The served model and its alias `solomon`."""
     names = _served_names(services)
     return OpenAIModels(data=[OpenAIModel(id=name, created=services.opened_at) for name in names])
 
 
-@router.get("/models/{model:path}", summary="A served model, in OpenAI's shape")
+@router.get("/models/{model:path}", summary="A served model, in OpenAI's shape", responses=documented(404))
 async def show_model(model: str, services: ServicesDependency) -> OpenAIModel:
     """One served model; names of hub models hold a slash."""
     _check_model(services, model)

@@ -54,6 +54,7 @@ def _response(collection: str, answer: SearchAnswer) -> SearchResponse:
         confidence=embedding.confidence if embedding else None,
         augmentation=embedding.augmentation if embedding else None,
         latency_ms=SearchLatency(
+            queue=round(embedding.queue_seconds * 1000, 3) if embedding else 0.0,
             embed=round(answer.embed_seconds * 1000, 3),
             index=round(answer.index_seconds * 1000, 3),
             total=round(answer.total_seconds * 1000, 3),

@@ -36,6 +36,12 @@ class RoutingBody(Body):
     )
 
 
+def check_route(input_type: InputType, route: RouteChoice, mend: str) -> None:
+    """Raise ValueError where documents are to be augmented; `mend` says what makes the inputs queries."""
+    if input_type is InputType.DOCUMENT and route is RouteChoice.AUGMENT:
+        raise ValueError(f"Documents are never augmented: leave out route, or {mend}.")
+
+
 class EmbedRequest(RoutingBody):
     """Items to embed and how."""
 
@@ -55,8 +61,7 @@ class EmbedRequest(RoutingBody):
 
     @model_validator(mode="after")
     def _documents_have_no_route(self) -> Self:
-        if self.input_type is InputType.DOCUMENT and self.route is RouteChoice.AUGMENT:
-            raise ValueError("Documents are never augmented: leave out route, or set input_type to query.")
+        check_route(self.input_type, self.route, "set input_type to query")
         return self
 
 

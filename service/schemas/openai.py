@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from model.types import InputType, RouteChoice
 from service.schemas.base import Body
+from service.schemas.embed import check_route
 from service.schemas.items import LIST_TAG, MAX_ITEMS, OBJECT_TAG, TEXT_TAG, TOKENS_TAG, ItemBody, ItemInput
 
 
@@ -46,6 +47,11 @@ class OpenAIEmbeddingRequest(Body):
     user: str | None = Field(None, description="Accepted and ignored.")
     input_type: InputType = Field(InputType.QUERY, description="Not OpenAI's: query (routed) or document.")
     route: RouteChoice = Field(RouteChoice.AUTO, description="Not OpenAI's: who decides the route.")
+
+    @model_validator(mode="after")
+    def _documents_have_no_route(self) -> Self:
+        check_route(self.input_type, self.route, "set input_type to query")
+        return self
 
 
 class OpenAIEmbedding(Body):

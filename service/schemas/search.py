@@ -61,7 +61,8 @@ class ResultBody(Body):
 class SearchLatency(Body):
     """Milliseconds of each stage."""
 
-    embed: float = Field(description="Embedding the query; 0 for a search by vector.")
+    queue: float = Field(description="Of `embed`: waiting until the model began; 0 for a search by vector.")
+    embed: float = Field(description="Embedding the query, the wait included; 0 for a search by vector.")
     index: float = Field(description="Finding its neighbours.")
     total: float = Field(description="The whole call.")
 

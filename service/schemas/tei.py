@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from model.types import InputType, RouteChoice
 from service.schemas.base import Body
-from service.schemas.embed import EmbedRequest
+from service.schemas.embed import EmbedRequest, check_route
 from service.schemas.items import LIST_TAG, MAX_ITEMS, TEXT_TAG
 
 OWN_TAG = "<own>"
@@ -62,6 +62,11 @@ class TeiEmbedRequest(Body):
         if value is not None and value not in _SIDES:
             raise ValueError(f"There is no such prompt. Use one of {', '.join(_SIDES)}, or leave it out.")
         return value
+
+    @model_validator(mode="after")
+    def _documents_have_no_route(self) -> Self:
+        check_route(self.input_type, self.route, "set prompt_name to query")
+        return self
 
     def items(self) -> list[tuple[str, str]]:
         """Each text behind its address in the request."""

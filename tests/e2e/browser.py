@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import shutil
@@ -138,6 +139,14 @@ class Browser:
         """Be a browser whose user prefers "light" or "dark"."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.call("Emulation.setEmulatedMedia", features=features)
+
+    def screenshot(self, *, whole: bool = False) -> bytes:
+        """A PNG of what is in the window, or of the `whole` page."""
+        beyond: dict[str, Any] = {}
+        if whole:
+            size = self.call("Page.getLayoutMetrics")["cssContentSize"]
+            beyond = {"captureBeyondViewport": True, "clip": {**size, "scale": 1}}
+        return base64.b64decode(self.call("Page.captureScreenshot", format="png", **beyond)["data"])
 
     def accessible_names(self) -> list[tuple[str, str]]:
         """Role and name of all that assistive technology can see, in the document's order."""

@@ -5,7 +5,6 @@ python -m tests.e2e.page_picture            writes docs/images/page.png
 
 from __future__ import annotations
 
-import base64
 import io
 import tempfile
 from pathlib import Path
@@ -40,9 +39,9 @@ def take(page: Browser, url: str) -> bytes:
         _ask(page, text)
     page.wait_for("[...document.querySelectorAll('.card img')].every((image) => image.complete)")
     page.evaluate("document.activeElement.blur()")
-    shot = base64.b64decode(page.call("Page.captureScreenshot", format="png")["data"])
     small = io.BytesIO()
-    Image.open(io.BytesIO(shot)).convert("RGB").quantize(_COLOURS).save(small, "PNG", optimize=True)
+    shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    shot.quantize(_COLOURS).save(small, "PNG", optimize=True)
     return small.getvalue()
 
 

@@ -1,6 +1,14 @@
-"""The page in a real browser with the shipped checkpoint; tests/service/page has what needs no such model."""
+"""The page in a real browser with the shipped checkpoint; tests/service/page has what needs no such model.
 
+`SOLOMON_TEST_PICTURES` names a folder to keep pictures of the page in, for people to look at.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from service.demo.corpus import demo_documents
 from tests.e2e.browser import Browser, chromium
@@ -21,6 +29,8 @@ def page(browser, server):
     """The page, loaded anew; at the end nothing may have gone wrong in it or left the server."""
     browser.faults.clear()
     browser.addresses.clear()
+    browser.resize(1280, 900)
+    browser.prefer("light")
     browser.open(f"{server.url}/")
     yield browser
     assert browser.faults == []
@@ -74,6 +84,38 @@ def test_a_chosen_picture_is_previewed_and_searched(page):
     page.evaluate("document.querySelector('#search').click()")
     wait_for_cards(page)
     page.wait_for("document.querySelector('#results img')?.naturalWidth > 0")
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """The folder that pictures of the page are written to."""
+    folder = Path(os.environ.get("SOLOMON_TEST_PICTURES") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.mark.parametrize("width", [1280, 375])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_painted_in_both_schemes_and_widths(page, pictures, scheme, width):
+    page.resize(width, 900)
+    page.prefer(scheme)
+    page.type("#text", "What is the capital of France?")
+    page.press_enter()
+    wait_for_cards(page)
+    page.wait_for("document.querySelectorAll('#latency-legend li').length === 2")
+    page.evaluate("document.querySelectorAll('.card img').forEach((image) => (image.loading = 'eager'))")
+    page.wait_for("[...document.querySelectorAll('.card img')].every((image) => image.complete)")
+    page.evaluate("document.activeElement.blur()")
+    picture = pictures / f"page-{scheme}-{width}.png"
+    picture.write_bytes(page.screenshot(whole=True))
+    pixels = np.asarray(Image.open(picture).convert("RGB"))
+    assert pixels.shape[1] == width
+    assert pixels.shape[0] > 900
+    # Not one colour, and neither is any third of it: the question, the answer and the panels are all there.
+    for part in np.array_split(pixels, 3):
+        assert len(np.unique(part.reshape(-1, 3), axis=0)) > 50
+    ground = np.median(pixels.reshape(-1, 3), axis=0)
+    assert (ground > 192).all() if scheme == "light" else (ground < 64).all()
 
 
 def test_the_api_documentation_opens(browser, server):

@@ -316,7 +316,7 @@ def once_reachable(call: Callable[[], Result]) -> Result:
 
 def test_without_the_client_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pymilvus", None)
-    with pytest.raises(StorageError, match=r"solomon-embed\[milvus\]"):
+    with pytest.raises(StorageError, match="the extra `milvus`; `solomon doctor`"):
         MilvusStore(str(tmp_path / "lite.db"))
 
 

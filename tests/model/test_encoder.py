@@ -4,9 +4,11 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from model.encoder import DEFAULT_CHECKPOINT, Solomon, as_item
+from model.encodable import as_item
+from model.encoder import DEFAULT_CHECKPOINT, Solomon
 from model.engine import Engine, EngineSettings
 from model.errors import InputError
 from model.types import Item
@@ -60,6 +62,64 @@ def test_what_is_no_input_is_told(solomon):
         solomon.encode([1])
     with pytest.raises(TypeError, match="str is no image"):
         solomon.encode([{"image": "a.png"}])
+
+
+def test_sides_have_methods_of_their_own(solomon):
+    texts = ["a question", "another"]
+    for method, side in ((solomon.encode_query, "query"), (solomon.encode_document, "document")):
+        np.testing.assert_allclose(method(texts), solomon.encode(texts, input_type=side), atol=1e-5)
+        assert method("one").shape == (solomon.info.dimensions,)
+    asked = solomon.encode_query("a question", route="embed", instruction="Find it.")
+    expected = solomon.encode("a question", route="embed", instruction="Find it.")
+    np.testing.assert_allclose(asked, expected, atol=1e-5)
+
+
+def test_options_of_sentence_transformers_change_no_vector(solomon, capsys):
+    texts = ["one", "two", "three"]
+    plain = solomon.encode(texts, route="embed")
+    same = solomon.encode(
+        texts, route="embed", batch_size=2, show_progress_bar=False, normalize_embeddings=True
+    )
+    np.testing.assert_allclose(same, plain, atol=1e-5)
+    assert capsys.readouterr().err == ""
+    shown = solomon.encode(texts * 30, route="embed", show_progress_bar=True)
+    np.testing.assert_allclose(shown[-3:], plain, atol=1e-5)
+    assert "Embedding" in capsys.readouterr().err
+    for wrong in ({"normalize_embeddings": False}, {"batch_size": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            solomon.encode(texts, **wrong)
+
+
+def test_tensors_are_had_for_the_asking(solomon):
+    expected = solomon.encode(["one", "two"], route="embed")
+    whole = solomon.encode(["one", "two"], route="embed", convert_to_tensor=True)
+    assert isinstance(whole, torch.Tensor)
+    np.testing.assert_allclose(whole.numpy(), expected, atol=1e-5)
+    apart = solomon.encode_query(["one", "two"], route="embed", convert_to_numpy=False)
+    assert [tuple(vector.shape) for vector in apart] == [(solomon.info.dimensions,)] * 2
+    single = solomon.encode_document("one", convert_to_tensor=True)
+    assert tuple(single.shape) == (solomon.info.dimensions,)
+
+
+def test_similarities_are_cosines_of_each_with_each(solomon):
+    queries, documents = (
+        np.eye(2, 3, dtype=np.float32),
+        np.array([[3, 0, 0], [1, 1, 0], [0, 0, 2]], np.float32),
+    )
+    expected = [[1, 0.5**0.5, 0], [0, 0.5**0.5, 0]]
+    forms = [documents, torch.tensor(documents), list(documents), list(torch.tensor(documents))]
+    for form in forms:
+        np.testing.assert_allclose(solomon.similarity(queries, form).numpy(), expected, atol=1e-6)
+    assert solomon.similarity(queries[0], documents[1]).shape == (1, 1)
+
+
+def test_what_it_was_loaded_with_in_place_of_its_own_is_remembered(monkeypatch):
+    monkeypatch.setattr("model.checkpoint.load_model", lambda checkpoint: load_tiny())
+    with Solomon.load("tiny", dtype="float32", augment_threshold=0.25, threads=1) as told:
+        assert told.overrides == {"dtype": "float32", "augment_threshold": 0.25}
+        assert told.info.augment_threshold == 0.25
+    with Solomon.load("tiny", threads=1) as plain:
+        assert plain.overrides == {}
 
 
 def test_the_default_is_the_shipped_checkpoint():

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import service.cli.plugins
+from model.installing import install_command
 from service.app import create_app
 from service.cli import app
 from tests.service.images import encoded
@@ -51,12 +52,15 @@ def run(*arguments, code=0):
         ["search"],
         ["info"],
         ["doctor"],
+        ["metrics"],
+        ["ready"],
         ["index"],
         ["index", "get"],
         ["index", "remove"],
         ["index", "show"],
         ["index", "add"],
         ["index", "copy"],
+        ["index", "create"],
         ["index", "list"],
         ["index", "drop"],
         ["index", "rebuild"],
@@ -169,6 +173,14 @@ def test_single_documents_and_collections(url, tmp_path):
     assert dropped == {"removed": "default", "documents": 0}
 
 
+def test_an_empty_collection_is_made_once(url):
+    made = json.loads(run("index", "create", "new", "--json", "--url", url).stdout)
+    assert (made["made"], made["count"], made["dimensions"]) == (True, 0, 64)
+    assert "new exists, with 0 documents" in run("index", "create", "new", "--url", url).stdout
+    assert "new" in run("index", "list", "--url", url).stdout
+    run("index", "create", "no such name", "--url", url, code=2)
+
+
 def test_checkpoint_commands_speak_json(tmp_path):
     verified = json.loads(run("checkpoint", "verify", "--json").stdout)
     assert "adapter_model.safetensors" in verified["files"]
@@ -264,4 +276,4 @@ def test_a_plugin_whose_extra_is_not_installed_says_how_to_install_it(capsys):
     with pytest.raises(service.cli.plugins.typer.Exit) as ended:
         service.cli.plugins.run_plugin(Entry(), [])
     assert ended.value.exit_code == 1
-    assert "solomon-embed[train]" in capsys.readouterr().err
+    assert install_command("train") in capsys.readouterr().err

@@ -10,7 +10,7 @@ from service.cli import app
 from service.doctor.files import examine_files
 from service.doctor.findings import State
 from service.doctor.machine import available_memory, examine_machine
-from service.doctor.serving import examine_serving
+from service.doctor.serving import examine_serving, listens_at
 from tests.service.test_openai import listening
 
 NOWHERE = "http://127.0.0.1:9"
@@ -62,8 +62,29 @@ def test_a_running_server_is_told_and_its_port_is_no_fault(make_settings, url):
     found = by_subject(examine_serving(make_settings(port=port), url))
     assert "serves tiny" in found["server"].found
     assert found["address"].state is State.GOOD
+    slashed = by_subject(examine_serving(make_settings(port=port), f"{url}/"))
+    assert slashed["address"].state is State.GOOD
     strange = by_subject(examine_serving(make_settings(port=port), NOWHERE))
     assert (strange["server"].state, strange["address"].state) == (State.NOTE, State.MISSING)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "same"),
+    [
+        ("http://127.0.0.1:8080", "127.0.0.1", 8080, True),
+        ("http://127.0.0.1:8080/", "127.0.0.1", 8080, True),
+        ("http://127.0.0.1:8080/solomon", "0.0.0.0", 8080, True),
+        ("http://localhost:8080", "127.0.0.1", 8080, True),
+        ("http://127.0.0.1", "127.0.0.1", 80, True),
+        ("http://127.0.0.1:18080", "127.0.0.1", 8080, False),
+        ("http://127.0.0.2:8080", "127.0.0.1", 8080, False),
+        ("http://192.0.2.1:8080", "0.0.0.0", 8080, False),
+        ("http://127.0.0.1:many", "127.0.0.1", 8080, False),
+        ("127.0.0.1:8080", "127.0.0.1", 8080, False),
+    ],
+)
+def test_the_running_server_is_known_by_host_and_port(url, host, port, same):
+    assert listens_at(url, host, port) is same
 
 
 def test_the_command_tells_all_of_it_and_its_exit_code_says_whether_it_will_do(tmp_path, monkeypatch):

@@ -103,6 +103,10 @@ def test_errors_arrive_as_the_clients_own(sdk, url):
     assert empty.value.param == "input[1].text"
     with pytest.raises(openai.UnprocessableEntityError):
         sdk.embeddings.create(model="tiny", input="x", dimensions=65)
+    with pytest.raises(openai.UnprocessableEntityError, match="Documents are never augmented"):
+        sdk.embeddings.create(
+            model="tiny", input="x", extra_body={"input_type": "document", "route": "augment"}
+        )
     with (
         openai.OpenAI(base_url=f"{url}/v1", api_key="wrong", max_retries=0) as stranger,
         pytest.raises(openai.AuthenticationError),

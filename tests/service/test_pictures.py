@@ -18,7 +18,7 @@ ANSWER = {
     "route": "augment",
     "confidence": 0.9,
     "augmentation": "Paris [bold]",
-    "latency_ms": {"total": 12.0},
+    "latency_ms": {"queue": 0.25, "embed": 10.04, "index": 1.5, "total": 12.0},
     "results": [
         {"id": "red", "score": 0.9, "text": None, "image_url": "/red", "metadata": {"name": "a red one"}},
         {"id": "words", "score": 0.8, "text": "words [/]", "image_url": None, "metadata": {}},
@@ -97,9 +97,24 @@ def test_every_way_shows_every_hit(pictures):
 
     show_answer(ANSWER, pictures, fetch, target)
     shown = target.file.getvalue()
-    for part in ("0.900", "red", "a red one", "words [/]", "Paris [bold]"):
+    for part in (
+        "0.900",
+        "red",
+        "a red one",
+        "words [/]",
+        "Paris [bold]",
+        "12 ms (queue 0.2, embed 10.0, index 1.5)",
+    ):
         assert part in shown
     assert fetched == ([] if pictures is Pictures.NONE else ["/red"])
     marks = {"kitty": "\033_G", "iterm2": "\033]1337", "blocks": "▀"}
     for name, mark in marks.items():
         assert (mark in shown) == (name == pictures)
+
+
+def test_a_search_by_vector_has_no_route():
+    target = console()
+    answer = {"route": None, "confidence": None, "augmentation": None, "latency_ms": {"total": 1.4}}
+    show_answer({**answer, "results": []}, Pictures.NONE, lambda path: RED, target)
+    assert "route" not in target.file.getvalue()
+    assert "1 ms\n" in re.sub(r" +\n", "\n", target.file.getvalue())

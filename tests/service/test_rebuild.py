@@ -112,6 +112,8 @@ def test_another_checkpoints_collection_is_refused_with_the_mend(start):
                 assert part in refused.json()["detail"]
         assert call(url, "GET", f"/collections/{NAME}/rebuild").status_code == 404
         assert call(url, "POST", "/collections/nowhere/rebuild").status_code == 404
+        assert "No rebuild" in run(url, "rebuild", NAME, "--status", code=1).output
+        assert call(url, "GET", f"/collections/{NAME}/rebuild").status_code == 404  # none was begun
 
 
 def test_rebuild_embeds_every_document_again(start, loaded_model):
@@ -138,6 +140,8 @@ def test_rebuild_embeds_every_document_again(start, loaded_model):
             if old.image is not None:
                 assert call(url, "GET", hit["image_url"]).content == old.image.data
         assert "150 of 150" in run(url, "rebuild", NAME).stdout  # nothing is left to do
+        assert "150 of 150" in run(url, "rebuild", NAME, "--status").stdout
+        run(url, "rebuild", NAME, "--status", "--stop", code=2)
     engine.close()
     with start() as url:  # it is on disk under its name
         found = call(url, "POST", "/search", json={"query": "text 7", "k": 1, "collection": NAME})
@@ -232,6 +236,9 @@ def test_writes_are_refused_while_it_runs_and_queries_answered(start):
                 time.sleep(0.2)
                 batches.release()
         assert "stopped" in stopped.result().stdout
+        assert (
+            json.loads(run(url, "rebuild", NAME, "--status", "--json", code=1).stdout)["state"] == "stopped"
+        )
         gone = call(url, "DELETE", f"/collections/{NAME}/documents/doc-1")
         assert gone.status_code == 204
         batches.release(10)

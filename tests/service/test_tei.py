@@ -47,6 +47,7 @@ def test_a_long_text_is_cut_only_where_that_is_asked_for(client):
         ({"inputs": "x", "truncation_direction": "Left"}, "truncation_direction"),
         ({"inputs": "x", "dimensions": 10_000}, "dimensions"),
         ({"inputs": "x", "input": "y"}, "inputs"),
+        ({"inputs": "x", "prompt_name": "passage", "route": "augment"}, "body"),
         ({}, "input"),
     ],
 )

@@ -1,5 +1,6 @@
 """Spans of calls and of the work below them, with routes and counts and without content."""
 
+import re
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from starlette.testclient import TestClient
 
+from model.installing import install_command
 from service.app import create_app
 from service.tracing import NO_TRACING, Tracing, TracingUnavailable, open_tracing
 from tests.service.conftest import LOCAL, wait_until_ready
@@ -140,5 +142,5 @@ def test_an_endpoint_is_where_spans_go_at_the_latest_when_it_ends(make_settings,
 
 def test_without_the_extra_it_is_told_what_to_install(make_settings, monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(TracingUnavailable, match=r"solomon-embed\[otel\]"):
+    with pytest.raises(TracingUnavailable, match=re.escape(install_command("otel"))):
         open_tracing(make_settings(otlp_endpoint="http://127.0.0.1:9/v1/traces"), "1")

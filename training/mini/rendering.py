@@ -7,6 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from model.installing import install_command
+
 
 def write_image(image_root: Path, name: str, content: bytes) -> str:
     """Write an encoded picture atomically and return its name: an interruption leaves no half file.
@@ -44,5 +46,5 @@ def svg_on_white(path: Path, width: int) -> Image.Image:
     try:
         from resvg_py import svg_to_bytes
     except ImportError as error:
-        raise ValueError("Drawing SVG files needs resvg-py: pip install 'solomon-embed[train]'.") from error
+        raise ValueError(f"Drawing SVG files needs resvg-py: {install_command('train')}.") from error
     return on_white(svg_to_bytes(svg_path=str(path), width=width, skip_system_fonts=True))

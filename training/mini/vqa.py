@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.installing import install_command
 from training.mini.evaluating import draw, evaluation_row, text_documents
 from training.mini.questions import KNOWLEDGE
 from training.mini.rendering import write_image
@@ -49,7 +50,7 @@ def easy_vqa(image_root: Path, limit: int, seed: int) -> list[PictureQuestion]:
     try:
         import easy_vqa as package
     except ImportError as error:
-        raise ValueError("easy-VQA is missing: pip install 'solomon-embed[train]'.") from error
+        raise ValueError(f"easy-VQA is missing: {install_command('train')}.") from error
     folder = Path(package.__file__).parent / "data" / "train"
     entries = json.loads((folder / "questions.json").read_text())
     by_image: dict[int, list[tuple[str, str]]] = {}

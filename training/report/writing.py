@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import SolomonError
+from model.installing import install_command
 
 JSON_NAME, HTML_NAME = "report.json", "report.html"
 _HERE = Path(__file__).parent
@@ -23,7 +24,7 @@ def require_plots() -> None:
         import jinja2  # noqa: F401
         import matplotlib  # noqa: F401
     except ModuleNotFoundError as error:
-        raise ReportError(f"The report needs {error.name}: pip install 'solomon-embed[train]'") from error
+        raise ReportError(f"The report needs {error.name}: {install_command('train')}") from error
 
 
 def write_report(document: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:

@@ -11,6 +11,7 @@ import numpy as np
 
 DIMENSIONS = 8
 TOO_LONG = "too long"
+PICTURE = b"\x89PNG and so on"
 
 
 def vector_of(text):
@@ -53,6 +54,8 @@ class FakeServer:
             )
         if path == "/embed":
             return self.embed(body)
+        if path.endswith("/image"):
+            return httpx.Response(200, content=PICTURE, headers={"Content-Type": "image/png"})
         if path.endswith("/documents/missing"):
             ids = [entry["id"] for entry in body["documents"]]
             return httpx.Response(200, json={"missing": [name for name in ids if name not in self.stored]})

@@ -1,18 +1,30 @@
 """What the two clients do with answers, refusals and long lists; no model, no server."""
 
+import asyncio
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
-from service.client import Document, Item, NotSolomon, Patience, ServerProblem, Solomon, Unreachable
+from service.client import (
+    AsyncSolomon,
+    Document,
+    Item,
+    NotSolomon,
+    Patience,
+    ServerProblem,
+    Solomon,
+    Unreachable,
+)
 from service.client.outcomes import Outcome
 from service.client.replies import seconds_to_wait
-from tests.service.client.fake_server import DIMENSIONS, TOO_LONG
+from tests.service.client.fake_server import DIMENSIONS, PICTURE, TOO_LONG
 from tests.service.images import data_uri, encoded
 
 
@@ -68,6 +80,38 @@ def test_what_the_server_turns_away_is_sent_again_when_it_says(solomon, fake, wa
     fake.refusals += [busy("7"), busy("3", status=503)]
     assert solomon.info().dimensions == DIMENSIONS
     assert waits == [7.0, 3.0]
+
+
+def test_an_image_is_asked_for_again_too(solomon, fake, waits):
+    fake.refusals += [busy("2"), httpx.ReadError("cut")]
+    assert solomon.image("a/b", "mine") == PICTURE
+    assert fake.paths() == ["GET /collections/mine/documents/a/b/image"] * 3
+    assert (waits[0], len(waits)) == (2.0, 2)
+    fake.refusals += [httpx.Response(404, json={"detail": "No such document."})]
+    with pytest.raises(ServerProblem, match="No such document"):
+        solomon.image("nothing")
+
+
+def test_the_event_loop_reads_no_files(fake, tmp_path, monkeypatch):
+    picture = tmp_path / "a.png"
+    picture.write_bytes(encoded())
+    read, readers = Path.read_bytes, []
+
+    def noted(path):
+        readers.append(threading.current_thread())
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", noted)
+
+    async def use():
+        async with AsyncSolomon("http://server", transport=httpx.MockTransport(fake)) as solomon:
+            await solomon.embed([Item(image=picture), "text", Item("x", picture)])
+            with pytest.raises(ServerProblem):  # the fake does not search
+                await solomon.search(Item(image=picture))
+
+    asyncio.run(use())
+    assert len(readers) == 3
+    assert threading.main_thread() not in readers
 
 
 def test_without_a_word_from_the_server_pauses_grow_to_a_bound(make_client, fake, waits):

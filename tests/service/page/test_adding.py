@@ -5,7 +5,7 @@ import json
 import httpx
 
 from tests.e2e.inputs import DEMO_PICTURES
-from tests.service.page.using import forgive_refusals, select, text
+from tests.service.page.using import drop, focused, forgive_refusals, replace_fetch, select, text
 
 
 def add(page, *paths):
@@ -61,14 +61,82 @@ def test_a_new_collection_needs_a_name_that_the_server_takes(page, tmp_path):
 def test_dropped_files_are_added(page, page_url):
     select(page, "#target", "")
     page.type("#new-name", "dropped")
-    page.evaluate(
-        "(() => { const files = new DataTransfer(); files.items.add(new File(['words'], 'dropped.txt'));"
-        "const event = new Event('drop', {bubbles: true, cancelable: true});"
-        "Object.defineProperty(event, 'dataTransfer', {value: files});"
-        "document.querySelector('#add-drop').dispatchEvent(event) })()"
+    file = "new File(['words'], 'dropped.txt')"
+    drop(
+        page,
+        "#add-drop",
+        f"(() => {{ const files = new DataTransfer(); files.items.add({file}); return files }})()",
     )
     page.wait_for("document.querySelector('#added').textContent.includes('1 document added to dropped')")
     assert httpx.delete(f"{page_url}/collections/dropped").status_code == 204
+
+
+# A folder of which the second portion cannot be read, beside a file that cannot be read.
+HALF_READABLE = """(() => {
+  const fails = (resolve, reject) => reject(new DOMException('it is gone'));
+  const entry = (fullPath, file) => ({isFile: true, fullPath, file});
+  const good = entry('/notes/good.txt', (resolve) => resolve(new File(['words'], 'good.txt')));
+  const portions = [(resolve) => resolve([good]), fails];
+  const reader = {readEntries: (...answers) => portions.shift()(...answers)};
+  const folder = {isFile: false, fullPath: '/notes', createReader: () => reader};
+  const items = [folder, entry('/bad.txt', fails)].map((one) => ({webkitGetAsEntry: () => one}));
+  return {types: ['Files'], items, files: []};
+})()"""
+
+
+def test_what_cannot_be_read_of_a_drop_is_named_and_the_rest_added(page, page_url):
+    select(page, "#target", "")
+    page.type("#new-name", "half")
+    drop(page, "#add-drop", HALF_READABLE)
+    page.wait_for("document.querySelector('#added').textContent.includes('1 document added to half')")
+    refused = page.evaluate("[...document.querySelectorAll('#refused li')].map((one) => one.textContent)")
+    assert sorted(refused) == [
+        "bad.txt: could not be read: it is gone",
+        "notes: could not be read: it is gone",
+    ]
+    assert httpx.delete(f"{page_url}/collections/half").status_code == 204
+
+
+def test_an_empty_folder_is_told(page):
+    empty = "{isFile: false, fullPath: '/empty', createReader: () => ({readEntries: (take) => take([])})}"
+    drop(
+        page, "#add-drop", f"{{types: ['Files'], items: [{{webkitGetAsEntry: () => ({empty})}}], files: []}}"
+    )
+    page.wait_for("document.querySelector('#added').textContent.includes('no file')")
+
+
+def test_the_bar_moves_within_one_large_file(page, page_url, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": f"row {number}"}) + "\n" for number in range(40)))
+    select(page, "#target", "")
+    page.type("#new-name", "rows")
+    page.evaluate(
+        "(() => { const bar = document.querySelector('#progress'); window.shares = [];"
+        "new MutationObserver(() => shares.push(bar.value)).observe(bar, {attributes: true}) })()"
+    )
+    add(page, rows)
+    assert text(page, "#added").startswith("40 documents added to rows")
+    shares = {round(share, 3) for share in page.evaluate("window.shares")}
+    assert shares == {0, 0.4, 0.8, 1}
+    assert httpx.delete(f"{page_url}/collections/rows").status_code == 204
+
+
+def test_after_stop_the_focus_is_where_files_are_chosen(page, tmp_path):
+    note = tmp_path / "note.txt"
+    note.write_text("words")
+    replace_fetch(
+        page,
+        "(path, options, fetch) => options.method !== 'POST' ? fetch(path, options)"
+        " : new Promise((_, reject) =>"
+        " options.signal.addEventListener('abort', () => reject(options.signal.reason)))",
+    )
+    page.choose_file("#files", note)
+    page.wait_for("!document.querySelector('#sending').hidden")
+    page.evaluate("document.querySelector('#stop').focus()")
+    page.press_enter()
+    page.wait_for("document.querySelector('#sending').hidden")
+    assert text(page, "#added") == "Stopped."
+    assert focused(page) == "files"
 
 
 def test_batches_keep_to_the_servers_limits(page):

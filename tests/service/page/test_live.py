@@ -2,7 +2,7 @@
 
 import json
 
-from tests.service.page.using import choose_route, search, text
+from tests.service.page.using import choose_route, replace_fetch, search, text
 
 METRICS = r"""# HELP solomon_embed_latency_seconds From taking an item to its vector.
 # TYPE solomon_embed_latency_seconds histogram
@@ -63,9 +63,52 @@ def test_searches_show_in_the_charts(page):
     page.wait_for("document.querySelectorAll('#latency-chart circle.augment').length > 0")
     legend = text(page, "#latency-legend")
     assert legend.count("mean of") == 2
+    assert "solid line" in legend
+    assert "dashed line" in legend
+    dashes = page.evaluate(
+        "['embed', 'augment'].map((route) =>"
+        " getComputedStyle(document.querySelector(`#latency-chart .line.${route}`)).strokeDasharray)"
+    )
+    assert dashes[0] == "none"
+    assert dashes[1] != "none"
     label = page.evaluate("document.querySelector('#latency-chart').getAttribute('aria-label')")
     assert "Latency by route" in label
     assert text(page, "#saved").endswith("s")
+
+
+def test_the_charts_have_names_before_there_is_anything_to_show(page):
+    names = page.evaluate(
+        "fetch('/').then((answer) => answer.text()).then((html) =>"
+        "[...new DOMParser().parseFromString(html, 'text/html').querySelectorAll('[role=img]')]"
+        ".map((one) => one.getAttribute('aria-label')))"
+    )
+    assert len(names) == 2
+    assert all(names)
+
+
+ANSWERS = """(path, options, fetch) => {
+  (window.asked ??= []).push(path);
+  const status = window.statuses[path];
+  const problem = JSON.stringify({title: 'The API key may not make this call', detail: path});
+  return status ? Promise.resolve(new Response(problem, {status})) : fetch(path, options);
+}"""
+
+
+def test_a_key_that_may_not_see_metrics_is_asked_once_and_another_key_again(page):
+    page.evaluate("window.statuses = {'/metrics': 403}")
+    replace_fetch(page, ANSWERS)
+    metrics = "window.asked.filter((path) => path === '/metrics').length"
+    ask = "import('/page/live.js').then(({pollSoon}) => pollSoon())"
+    page.wait_for(f"{ask}.then(() => !document.querySelector('#live-fault').hidden)")
+    search(page)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.evaluate(f"{ask}.then(() => true)")
+    assert page.evaluate(metrics) == 1
+    # Another key may see them, though not the collections.
+    page.evaluate("window.statuses = {'/collections': 403}")
+    page.evaluate("document.querySelector('#live').scrollIntoView({behavior: 'instant'})")
+    page.evaluate("import('/page/api.js').then(({setKey}) => setKey(null))")
+    page.wait_for(f"{metrics} > 1 && document.querySelector('#live-fault').hidden")
 
 
 def test_nothing_is_asked_while_the_page_is_hidden(page):

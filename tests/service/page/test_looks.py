@@ -114,6 +114,17 @@ def test_nothing_is_wider_than_the_window(page, width):
     assert rows == (1 if width > 960 else 3)
 
 
+def test_the_question_grows_with_its_text_where_css_alone_does_not_do_it(page):
+    heights = page.evaluate(
+        "import('/page/growing.js').then(({grow}) => {"
+        "const field = document.querySelector('#text'); field.style.fieldSizing = 'fixed';"
+        "return ['one', 'one\\ntwo\\nthree', 'one', 'line\\n'.repeat(40)].map((words) => {"
+        "field.value = words; grow(field); return field.offsetHeight }) })"
+    )
+    assert heights[1] > heights[0] == heights[2]
+    assert heights[1] < heights[3] <= 12 * 16
+
+
 def darkness(page):
     return page.evaluate(
         "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).every((c) => c < 64)"

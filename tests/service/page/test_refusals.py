@@ -3,7 +3,7 @@
 import httpx
 
 from tests.service.page.conftest import DOCUMENTS, KEY
-from tests.service.page.using import choose_route, count, forgive_refusals, search, text
+from tests.service.page.using import choose_route, count, focused, forgive_refusals, search, text
 
 
 def test_the_servers_problem_is_shown(page, page_url):
@@ -51,6 +51,46 @@ def test_without_a_key_the_page_asks_for_one_and_sends_it_with_every_call(tab, g
     tab.wait_for("!document.querySelector('#key-form').hidden")
     assert tab.evaluate("sessionStorage.length") == 0
     forgive_refusals(tab)
+    assert tab.faults == []
+
+
+def test_a_key_that_cannot_be_sent_is_told_and_asked_for_again(tab, guarded_url):
+    tab.open(f"{guarded_url}/")
+    tab.wait_for("document.activeElement.id === 'key'")
+    tab.call("Input.insertText", text="ключ")
+    tab.press_enter()
+    tab.wait_for("document.querySelector('#fault').textContent.includes('characters that a key cannot have')")
+    assert focused(tab) == "key"
+    tab.call("Input.insertText", text=KEY)
+    tab.press_enter()
+    tab.wait_for("document.querySelector('#target').value === 'default'")
+    assert focused(tab) == "text"
+    tab.evaluate("document.querySelector('#forget-key').click()")
+    tab.wait_for("document.activeElement.id === 'key'")
+    forgive_refusals(tab)
+    assert tab.faults == []
+
+
+NO_INFO_AT_FIRST = """(() => {
+  const fetch = window.fetch.bind(window);
+  let failures = 1;
+  window.fetch = (path, options) => {
+    const fails = path === '/info' && failures-- > 0;
+    return fails ? Promise.reject(new TypeError('Failed to fetch')) : fetch(path, options);
+  };
+})()"""
+
+
+def test_a_server_that_does_not_answer_at_first_is_asked_again(tab, page_url):
+    script = tab.call("Page.addScriptToEvaluateOnNewDocument", source=NO_INFO_AT_FIRST)["identifier"]
+    try:
+        tab.open(f"{page_url}/?later")
+        tab.wait_for("document.querySelector('#fault').textContent.includes('does not answer')")
+        tab.wait_for("document.querySelector('#target').value === 'default'")
+    finally:
+        tab.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+    assert text(tab, "#threshold-value").endswith("%")
+    assert text(tab, "#fault") == ""
     assert tab.faults == []
 
 

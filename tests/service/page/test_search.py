@@ -6,12 +6,33 @@ import pytest
 
 from tests.e2e.inputs import DEMO_PICTURES
 from tests.service.page.conftest import COUNTRIES, DOCUMENTS, PICTURES
-from tests.service.page.using import choose_route, count, search, text
+from tests.service.page.using import choose_route, count, drop, focused, replace_fetch, search, text
+
+
+def move_threshold(page, share):
+    page.evaluate(
+        f"(() => {{ const slider = document.querySelector('#threshold'); slider.value = {share};"
+        "slider.dispatchEvent(new Event('input')); slider.dispatchEvent(new Event('change')) })()"
+    )
 
 
 def test_the_threshold_begins_at_the_checkpoints(page):
     threshold = page.evaluate("fetch('/info').then((r) => r.json()).then((info) => info.augment_threshold)")
-    assert text(page, "#threshold-value") == f"{round(100 * threshold)} %"
+    assert text(page, "#threshold-value") == f"{100 * threshold:.1f} %"
+
+
+def test_a_small_threshold_is_written_alike_everywhere_and_can_be_chosen(page):
+    page.evaluate(
+        "Promise.all([import('/page/server.js'), import('/page/threshold.js')])"
+        ".then(([{info}, {showThreshold}]) => { info.augment_threshold = 0.0188; showThreshold() })"
+    )
+    search(page)
+    label = page.evaluate("document.querySelector('#decision .scale').getAttribute('aria-label')")
+    assert label.endswith("threshold: 1.9 %")
+    assert text(page, "#threshold-value") == "1.9 %"
+    move_threshold(page, 0.019)
+    assert page.evaluate("document.querySelector('#threshold').value") == "0.019"
+    assert text(page, "#threshold-value") == "1.9 %"
 
 
 def test_the_collections_are_listed(page):
@@ -27,7 +48,8 @@ def test_a_forced_route_shows_what_was_found_and_what_was_done(page, route):
     assert text(page, "#decision code") == f"/{route}"
     assert "You forced this route" in text(page, "#decision")
     assert count(page, "#decision .wrote") == (route == "augment")
-    assert text(page, ".stages").count("ms") == 4
+    assert text(page, ".stages").count("ms") == 5
+    assert "Waiting" in text(page, ".stages")
     page.wait_for(
         "document.querySelector('.card img') && document.querySelector('.card img').naturalWidth > 0"
     )
@@ -41,16 +63,23 @@ def test_the_model_s_own_choice_comes_with_its_confidence_and_the_threshold(page
     assert "threshold" in label
 
 
-def test_the_threshold_decides(page):
+def test_the_threshold_decides_and_the_page_says_that_it_was_the_users(page):
     search(page)
-    for share, route in ((0, "augment"), (1, "embed")):
-        page.evaluate(
-            f"(() => {{ const slider = document.querySelector('#threshold'); slider.value = {share};"
-            "slider.dispatchEvent(new Event('input')); slider.dispatchEvent(new Event('change')) })()"
+    own = text(page, "#threshold-value")
+    taken = text(page, "#decision code")
+    assert "Your threshold" not in text(page, "#decision")
+    for share, percent, route in ((0, "0.0 %", "augment"), (1, "100.0 %", "embed")):
+        move_threshold(page, share)
+        page.wait_for(
+            f"document.querySelector('#decision').innerText.includes('Your threshold of {percent}')"
         )
-        page.wait_for(f"document.querySelector('#decision code').innerText === '/{route}'")
+        assert text(page, "#decision code") == f"/{route}"
+        instead = {"/embed": "embedded at once", "/augment": "thought first"}[taken]
+        instead = "done the same" if taken == f"/{route}" else instead
+        assert f"with the model's own, {own}, it would have {instead}" in text(page, "#decision")
     page.evaluate("document.querySelector('#threshold-reset').click()")
     assert page.evaluate("document.querySelector('#threshold-reset').hidden") is True
+    page.wait_for("!document.querySelector('#decision').innerText.includes('Your threshold')")
 
 
 def test_comparing_shows_three_lists_and_what_moved(page):
@@ -64,6 +93,58 @@ def test_comparing_shows_three_lists_and_what_moved(page):
     # The route that the model took, forced, gives the very same list.
     taken = page.evaluate("document.querySelector('.column .badge').classList.contains('embed')")
     assert count(page, f".column:nth-child({2 if taken else 3}) .moved.same") == DOCUMENTS
+
+
+NOTE_ROUTES = """(path, options, fetch) => {
+  if (path === '/search') (window.routes ??= []).push(JSON.parse(options.body).route);
+  return fetch(path, options);
+}"""
+
+
+@pytest.mark.parametrize("picture", [False, True])
+def test_a_picture_is_read_before_its_times_are_compared(page, picture):
+    if picture:
+        page.choose_file("#image", DEMO_PICTURES / "dog.png")
+        page.wait_for("document.querySelector('#preview').naturalWidth > 0")
+    replace_fetch(page, NOTE_ROUTES)
+    choose_route(page, "compare")
+    search(page)
+    compared = ["auto", "embed", "augment"]
+    assert page.evaluate("window.routes") == (["embed", *compared] if picture else compared)
+    assert count(page, ".column") == 3
+    assert ("picture had been read before" in text(page, "#comparison-summary")) is picture
+
+
+def test_a_comparison_that_fails_waits_for_nothing(page):
+    replace_fetch(
+        page,
+        "(path, options, fetch) => options.body?.includes('\"augment\"')"
+        " ? Promise.reject(new TypeError('Failed to fetch')) : fetch(path, options)",
+    )
+    choose_route(page, "compare")
+    search(page)
+    assert count(page, ".column") == 2
+    assert text(page, "#comparison-summary").startswith("Not compared")
+    assert "The server does not answer" in text(page, "#fault")
+
+
+def test_the_comparison_takes_over_the_focus(page):
+    choose_route(page, "embed")
+    search(page)
+    page.evaluate("document.querySelector('#compare').focus()")
+    page.press_enter()
+    page.wait_for("document.querySelectorAll('.column').length === 3")
+    assert focused(page) == "comparison-title"
+    seen = "(({top}) => top >= 0 && top < innerHeight)"
+    page.wait_for(f"{seen}(document.querySelector('#comparison-title').getBoundingClientRect())")
+
+
+def test_an_example_leaves_the_focus_in_the_question(page):
+    page.evaluate("document.querySelector('[data-example]').focus()")
+    page.press_enter()
+    page.wait_for("document.querySelectorAll('.card').length > 0")
+    assert page.evaluate("document.querySelector('#welcome').hidden") is True
+    assert focused(page) == "text"
 
 
 def test_what_moved_is_told_for_each_result(page):
@@ -99,6 +180,17 @@ def test_a_dropped_or_pasted_picture_is_taken(page, event, field):
         "document.querySelector('#drop').dispatchEvent(event); })()"
     )
     page.wait_for("document.querySelector('#preview').naturalWidth > 0")
+
+
+def test_dragged_text_is_left_to_the_browser(page):
+    words = "(() => { const one = new DataTransfer(); one.setData('text/plain', 'words'); return one })()"
+    file = "(() => { const one = new DataTransfer(); one.items.add(new File([''], 'a.png')); return one })()"
+    assert drop(page, "#text", words, "dragover") is False
+    assert page.evaluate("document.querySelector('#drop').classList.contains('dropping')") is False
+    assert drop(page, "#text", words) is False
+    assert text(page, "#fault") == ""
+    assert drop(page, "#text", file, "dragover") is True
+    assert page.evaluate("document.querySelector('#drop').classList.contains('dropping')") is True
 
 
 def test_a_condition_leaves_out_what_does_not_fit(page):

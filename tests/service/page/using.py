@@ -30,6 +30,28 @@ def search(page, words="a dog"):
     assert text(page, "#status") != "Searching…"
 
 
+def replace_fetch(page, function):
+    """Have the page call `function` in place of fetch: JavaScript of `(path, options, fetch)`."""
+    page.evaluate(
+        "(() => { const fetch = window.fetch.bind(window);"
+        f"const replaced = {function};"
+        "window.fetch = (path, options = {}) => replaced(path, options, fetch) })()"
+    )
+
+
+def drop(page, selector, transfer, event="drop"):
+    """Drop a data transfer, which is JavaScript; tells whether the page took it from the browser."""
+    return page.evaluate(
+        f"(() => {{ const event = new Event('{event}', {{bubbles: true, cancelable: true}});"
+        f"Object.defineProperty(event, 'dataTransfer', {{value: {transfer}}});"
+        f"return !document.querySelector('{selector}').dispatchEvent(event) }})()"
+    )
+
+
+def focused(page):
+    return page.evaluate("document.activeElement.id")
+
+
 def select(page, selector, value):
     """Choose in a select."""
     page.evaluate(

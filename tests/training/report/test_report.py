@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from model.installing import install_command
 from tests.training.report.made_up import DATASETS, evaluated, write_folder
 from training.report import contents, write_report, writing
 from training.scores import score_outcomes
@@ -170,5 +171,5 @@ def test_what_is_not_installed_is_named(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(writing.ReportError, match=r"needs matplotlib: pip install 'solomon-embed\[train\]'"):
+    with pytest.raises(writing.ReportError, match=f"needs matplotlib: {re.escape(install_command('train'))}"):
         writing.require_plots()
