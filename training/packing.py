@@ -70,7 +70,7 @@ def packed_attention(
     Without a `Packing` it is transformers' own "sdpa", so the model can be called in the ordinary way too.
     """
     if not isinstance(attention_mask, Packing):
-        return sdpa_attention_forward(  # type: ignore[no-any-return]
+        return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
         )
     group = module.num_key_value_groups
