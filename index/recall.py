@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 K = 10
 PROBES = 256
+_MARGIN = 2.0  # standard errors
 
 _NO_ROW = -2  # neither a row nor what stands for the row of a query that is no document
 
@@ -108,12 +109,13 @@ def tuned(
 ) -> AnnSegment | None:
     """The segment with the least effort that reaches a floor on recall, or None; for `live` see `Truth`.
 
-    It must do so by one standard error of the mean, since the probes are a sample.
+    It must do so by two standard errors of the mean, since the probes are a sample, and of many
+    efforts the least that passes was lucky with it.
     """
     for effort in efforts:
         tried = replace(segment, effort=effort)
         recall = truth.recall(tried, log, live)
         mean = float(recall.mean()) if len(recall) else 1.0
-        if mean == 1.0 or mean - float(recall.std()) / np.sqrt(len(recall)) >= floor:
+        if mean == 1.0 or mean - _MARGIN * float(recall.std()) / np.sqrt(len(recall)) >= floor:
             return replace(tried, recall=mean)
     return None

@@ -241,7 +241,7 @@ def test_recall_holds_under_filters_narrow_and_wide(trained: Written, given_filt
         query /= np.linalg.norm(query)
         found, expected = trained.search(query, 10, given_filter), trained.expected(query, 10, given_filter)
         hits += len(set(found) & set(expected))
-    assert hits >= 0.88 * 400  # of a floor of 0.95 over all documents; what passes is a sample of them
+    assert hits >= 0.9 * 400
 
 
 def test_a_segment_takes_up_what_lies_behind_it(trained: Written) -> None:
