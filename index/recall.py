@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 K = 10
 PROBES = 256
+_APART = 0.5  # of another document's vector
 _MARGIN = 2.0  # standard errors
 
 _NO_ROW = -2  # neither a row nor what stands for the row of a query that is no document
@@ -41,9 +42,17 @@ class Probes:
 
     @classmethod
     def of(cls, rows: Sequence[int], vectors: Vectors, searched: Sequence[Vectors]) -> Probes:
-        """Documents' rows and vectors, and queries that were searched for."""
-        queries = np.concatenate([vectors, np.asarray(searched, np.float32).reshape(-1, vectors.shape[1])])
-        return cls(queries, np.array([*rows, *[-1] * len(searched)], np.int64))
+        """Documents' rows and vectors, and queries that were searched for.
+
+        Every second document is moved towards another: a query seldom lies where a document does, and what
+        lies between cells is what an index misses.
+        """
+        apart = vectors[1::2] + _APART * np.roll(vectors, -len(vectors) // 2, axis=0)[1::2]
+        apart /= np.linalg.norm(apart, axis=1, keepdims=True) + 1e-12
+        queries = np.concatenate(
+            [vectors[::2], apart, np.asarray(searched, np.float32).reshape(-1, vectors.shape[1])]
+        )
+        return cls(queries, np.array([*rows[::2], *[-1] * (len(apart) + len(searched))], np.int64))
 
 
 class Truth:
