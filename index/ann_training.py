@@ -15,6 +15,7 @@ from typing import Any
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 
 from index.ann import IVF, AnnSegment, Effort, cells_for, efforts, new_index
 from index.bits import part
@@ -55,9 +56,9 @@ class SegmentTraining:
         """
         index = new_index(kind, self._log.settings.dimensions, view.count)
         rows, sample = self._sample(view)
-        self._train(kind, index, sample)
-        chosen = np.sort(np.random.default_rng(view.sequence).permutation(len(rows))[:PROBES])
+        chosen = np.random.default_rng(view.sequence).permutation(len(rows))[: min(PROBES, len(rows) // 4)]
         truth = Truth(Probes.of([rows[at] for at in chosen], sample[chosen], searched))
+        self._train(kind, index, _without(sample, chosen))
         del sample
         kept = [np.zeros(0, np.int64)]
         for batch, vectors in self.walk(view.sequence):
@@ -163,3 +164,15 @@ class SegmentTraining:
         """Raise `Stopped` if the collection is being closed."""
         if self._stopping.is_set():
             raise Stopped
+
+
+def _without(sample: Vectors, chosen: npt.NDArray[np.int64]) -> Vectors:
+    """The sample but for some of its vectors, in its own memory; the order changes.
+
+    Cells lie closer to what they were fitted to than to anything else, so probes from within the sample
+    promise too much: 0.964 where new queries found 0.920 of their neighbours, at a million documents.
+    """
+    left = len(sample) - len(chosen)
+    behind = np.setdiff1d(np.arange(left, len(sample)), chosen)
+    sample[chosen[chosen < left]] = sample[behind]
+    return sample[:left]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from index import upkeep
 from index.ann import HNSW, IVF, AnnSegment
 from index.ann_training import SegmentTraining
 from index.collection import SNAPSHOT_FILE
+from index.recall import PROBES, Probes
 from index.settings import IndexSettings
 from index.store import FaissStore
 from index.types import CollectionInfo, NewDocument, Vectors
@@ -163,6 +164,32 @@ def test_a_collection_that_shrinks_is_flat_again(
         store.delete_document("things", f"doc-{number}")
     assert settled(store).index_kind == "flat"
     assert recall(store, np.arange(110, 200)) == 1.0
+
+
+def test_recall_is_measured_on_what_the_index_was_not_fitted_to(
+    opening: Callable[..., FaissStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[Vectors] = []
+    asked: list[Vectors] = []
+    train, of = SegmentTraining._train, Probes.of
+
+    def training(self: SegmentTraining, kind: str, index: Any, sample: Vectors) -> None:
+        fitted.append(sample.copy())
+        train(self, kind, index, sample)
+
+    def probing(rows: Sequence[int], vectors: Vectors, searched: Sequence[Vectors]) -> Probes:
+        asked.append(vectors.copy())
+        return of(rows, vectors, searched)
+
+    monkeypatch.setattr(SegmentTraining, "_train", training)
+    monkeypatch.setattr(Probes, "of", probing)
+    store = opening(kind=IVF, flat_threshold=1)
+    store.upsert("things", documents(0, 1200))
+    assert settled(store).index_kind == IVF
+    (sample,), (probes,) = fitted, asked
+    assert len(probes) == PROBES
+    numbers = [int(number) for number in (np.concatenate([sample, probes]) @ VECTORS[:1200].T).argmax(axis=1)]
+    assert sorted(numbers) == list(range(1200))  # each in one of the two, and none in both
 
 
 @pytest.mark.parametrize("kind", [IVF, HNSW])
