@@ -1,7 +1,8 @@
 """Recall@10: of the ten documents nearest to a query, how many an approximate index finds.
 
 It is measured on probes: stored documents that the index was not fitted to, each of which asks for its
-nearest others, and queries that were searched for lately. The truth is an exact search over the log.
+nearest others, points half-way between two of them, and queries that were searched for lately. The truth is
+an exact search over the log.
 """
 
 from __future__ import annotations

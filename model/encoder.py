@@ -164,79 +164,17 @@ class Solomon:
             return tensor[0]
         return tensor if convert_to_tensor else list(tensor)
 
-    @overload
     def encode_query(
-        self,
-        inputs: Encodable | Sequence[Encodable],
-        *,
-        convert_to_numpy: Literal[True] = ...,
-        convert_to_tensor: Literal[False] = ...,
-        **options: Unpack[EncodeOptions],
-    ) -> Vector: ...
-
-    @overload
-    def encode_query(
-        self,
-        inputs: Encodable | Sequence[Encodable],
-        *,
-        convert_to_numpy: bool = ...,
-        convert_to_tensor: bool = ...,
-        **options: Unpack[EncodeOptions],
-    ) -> Vector | torch.Tensor | list[torch.Tensor]: ...
-
-    def encode_query(
-        self,
-        inputs: Encodable | Sequence[Encodable],
-        *,
-        convert_to_numpy: bool = True,
-        convert_to_tensor: bool = False,
-        **options: Unpack[EncodeOptions],
-    ) -> Vector | torch.Tensor | list[torch.Tensor]:
-        """`encode` for queries, which are routed."""
-        return self.encode(
-            inputs,
-            input_type=InputType.QUERY,
-            convert_to_numpy=convert_to_numpy,
-            convert_to_tensor=convert_to_tensor,
-            **options,
-        )
-
-    @overload
-    def encode_document(
-        self,
-        inputs: Encodable | Sequence[Encodable],
-        *,
-        convert_to_numpy: Literal[True] = ...,
-        convert_to_tensor: Literal[False] = ...,
-        **options: Unpack[EncodeOptions],
-    ) -> Vector: ...
-
-    @overload
-    def encode_document(
-        self,
-        inputs: Encodable | Sequence[Encodable],
-        *,
-        convert_to_numpy: bool = ...,
-        convert_to_tensor: bool = ...,
-        **options: Unpack[EncodeOptions],
-    ) -> Vector | torch.Tensor | list[torch.Tensor]: ...
+        self, inputs: Encodable | Sequence[Encodable], **options: Unpack[EncodeOptions]
+    ) -> Vector:
+        """`encode` for queries, which are routed; tensors come from `encode` itself."""
+        return self.encode(inputs, input_type=InputType.QUERY, **options)
 
     def encode_document(
-        self,
-        inputs: Encodable | Sequence[Encodable],
-        *,
-        convert_to_numpy: bool = True,
-        convert_to_tensor: bool = False,
-        **options: Unpack[EncodeOptions],
-    ) -> Vector | torch.Tensor | list[torch.Tensor]:
+        self, inputs: Encodable | Sequence[Encodable], **options: Unpack[EncodeOptions]
+    ) -> Vector:
         """`encode` for documents, which are pooled at once."""
-        return self.encode(
-            inputs,
-            input_type=InputType.DOCUMENT,
-            convert_to_numpy=convert_to_numpy,
-            convert_to_tensor=convert_to_tensor,
-            **options,
-        )
+        return self.encode(inputs, input_type=InputType.DOCUMENT, **options)
 
     def similarity(self, embeddings1: Vectors, embeddings2: Vectors) -> torch.Tensor:
         """Cosine similarities [N, M] of each of N vectors with each of M; one vector [D] counts as [1, D]."""

@@ -12,8 +12,8 @@ from torch import Tensor
 class FusedLora(Linear):
     """peft's layer, equal to it; its plain case makes one pass over the output instead of three.
 
-    peft computes W x, then B A x, then the latter times the scaling, then their sum. On a CPU the two
-    element-wise passes cost as much memory traffic as the product that they follow.
+    peft computes W x, then B A x, then the latter times the scaling, then their sum: two more
+    passes over memory, which a small product on a CPU is not much longer than.
     """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

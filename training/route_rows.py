@@ -1,8 +1,7 @@
 """Word vectors and token logits of a model whose route tokens alone learn, without a copy of the matrix.
 
 peft's TrainableTokens puts the learnt rows into a copy of the whole embedding matrix, forward and backward,
-in each pass. For two rows of 49,216 that took a fifth of a step on two CPU cores; here the rows are put into
-the results instead.
+in each pass, for two rows of 49,216. Here the rows are put into the results instead.
 """
 
 from __future__ import annotations

@@ -213,6 +213,10 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _leaves(inner, f"{name} / {key}" if name else str(key))
+    elif isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        for each in value:  # told apart by what they begin with: a batch, a load
+            (first, told), *others = each.items()
+            yield from _leaves(dict(others), f"{name} / {first} {told}")
     elif value is not None:
         yield name, value
 

@@ -66,11 +66,11 @@ def embed(
     """
     from service.cli.asking import Asking
     from service.cli.inputs import several_items
+    from service.client.requests import Routing
 
     given = several_items(texts or [], image, jsonl=jsonl)
-    asking = Asking(
-        input_type, route, augment_threshold, max_augment_tokens, instruction, dimensions, truncate
-    )
+    routing = Routing(route, instruction, augment_threshold, max_augment_tokens)
+    asking = Asking(input_type, routing, dimensions, truncate)
     if offline:
         from service.cli.offline import embed_offline
 

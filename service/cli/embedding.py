@@ -32,9 +32,8 @@ def embed_on_server(url: str, given: Sequence[Given], asking: Asking) -> dict[st
 def _joined(client: Client, given: Sequence[Given], asking: Asking) -> dict[str, Any]:
     began = time.perf_counter()
     with client.failing():
-        limits = limits_of(
-            client.server.send(requests.info(), NONE)
-        )  # a server that is not there is told now
+        info = client.server.send(requests.info(), NONE)  # a server that is not there is told now
+        limits = limits_of(info)
 
         def works() -> Iterator[Steps[dict[str, Any]]]:
             gathered, sources = item_batcher(limits), iter(given)

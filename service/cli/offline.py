@@ -45,17 +45,17 @@ def _options(asking: Asking) -> EmbedOptions:
     from model.types import EmbedOptions, InputType, RouteChoice
     from service.schemas.embed import check_route
 
-    input_type, route = InputType(asking.input_type), RouteChoice(asking.route)
+    input_type, route = InputType(asking.input_type), RouteChoice(asking.routing.route)
     try:
         check_route(input_type, route, "set --input-type to query")
     except ValueError as error:
         fail(str(error), Exit.USAGE)
     return EmbedOptions(
         input_type=input_type,
-        instruction=asking.instruction,
+        instruction=asking.routing.instruction,
         route=route,
-        augment_threshold=asking.augment_threshold,
-        max_augment_tokens=asking.max_augment_tokens,
+        augment_threshold=asking.routing.augment_threshold,
+        max_augment_tokens=asking.routing.max_augment_tokens,
         truncate=asking.truncate,
     )
 

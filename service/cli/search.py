@@ -57,15 +57,10 @@ def search(
     from service.cli.output import print_json
     from service.cli.pictures import choose
     from service.cli.results import show_answer
+    from service.client.requests import Routing
 
     body: dict[str, Any] = {**_question(text, image, vector), "collection": collection, "k": k}
-    routing = {
-        "route": None if route == "auto" else route,
-        "augment_threshold": augment_threshold,
-        "max_augment_tokens": max_augment_tokens,
-        "instruction": instruction,
-    }
-    body |= {name: value for name, value in routing.items() if value is not None}
+    body |= Routing(route, instruction, augment_threshold, max_augment_tokens).body()
     if where is not None:
         body["filter"] = _parse_filter(where)
     with Client(url) as client:
