@@ -14,7 +14,12 @@ _FENCE = re.compile(
     r"^```(?P<language>\w+)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-RUNNABLE = frozenset({"sh", "python"})
+_INTERPRETERS = {
+    "sh": ["bash", "-euo", "pipefail", "-c"],
+    "python": [sys.executable, "-c"],
+    "js": ["node", "--input-type=module", "--eval"],
+}
+RUNNABLE = frozenset(_INTERPRETERS)
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,7 @@ def snippets(page: Path) -> list[Snippet]:
 
 def run(snippet: Snippet, folder: Path, environment: dict[str, str], seconds: int = 300) -> str:
     """Run a block in a folder; its standard output. Fails with what it printed where it fails."""
-    if snippet.language == "sh":
-        command = ["bash", "-euo", "pipefail", "-c", snippet.text]
-    else:
-        command = [sys.executable, "-c", snippet.text]
+    command = [*_INTERPRETERS[snippet.language], snippet.text]
     binaries = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     done = subprocess.run(
         command,

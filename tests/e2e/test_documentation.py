@@ -10,6 +10,7 @@ from tests.e2e.server_process import clean_environment
 from tests.snippets import run, snippets
 
 ROOT = Path(__file__).parent.parent.parent
+NODE_MODULES = ROOT / "tests" / "node" / "node_modules"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 # What of the README is not run, by a part of it that no other block has. Everything else is.
@@ -31,6 +32,8 @@ def folder(tmp_path):
     """A working folder that holds of the checkout what pages name."""
     for name in ("service", "benchmarks"):
         (tmp_path / name).symlink_to(ROOT / name)
+    if NODE_MODULES.is_dir():
+        (tmp_path / "node_modules").symlink_to(NODE_MODULES)
     (tmp_path / ".curlrc").write_text("fail-with-body\n")  # an answer of the server that is a problem fails
     return tmp_path
 
@@ -46,12 +49,18 @@ def test_every_snippet_runs(page, folder, server, trained):
         PYTHONPATH=str(ROOT),
         NO_COLOR="1",
     )
+    without_node = []
     for snippet in snippets(page):
         if excused(page, snippet):
+            continue
+        if snippet.language == "js" and not (NODE_MODULES / "openai").is_dir():
+            without_node.append(snippet.place)
             continue
         text = snippet.text.replace("http://127.0.0.1:8080", server.url)
         text = text.replace("127.0.0.1:8080", f"127.0.0.1:{server.port}")
         run(type(snippet)(snippet.place, snippet.language, text, None), folder, environment)
+    if without_node:
+        pytest.skip(f"{without_node} need OpenAI's Node client: npm install --prefix {NODE_MODULES.parent}")
 
 
 RESULT = re.compile(r'"id": "([^"]+)", "score": ([0-9.]+), "text": "([^"]*)"')

@@ -48,7 +48,8 @@ def wait_for_cards(page):
 
 
 def test_it_lists_the_collections(page):
-    page.wait_for(f"document.querySelector('#collection').textContent.includes('{len(demo_documents())}')")
+    page.wait_for("document.querySelector('#collection option')")
+    assert f"default ({len(demo_documents())} documents)" in text(page, "#collection")
 
 
 def test_a_typed_question_shows_route_and_results(page):
@@ -84,6 +85,7 @@ def test_a_chosen_picture_is_previewed_and_searched(page):
     page.evaluate("document.querySelector('#search').click()")
     wait_for_cards(page)
     page.wait_for("document.querySelector('#results img')?.naturalWidth > 0")
+    assert text(page, "#decision code") == "/embed"
 
 
 @pytest.fixture

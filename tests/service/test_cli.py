@@ -6,16 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 import service.cli.plugins
 from model.installing import install_command
 from service.app import create_app
 from service.cli import app
+from tests.service.commands import run, runner
 from tests.service.images import encoded
 from tests.service.test_openai import listening
-
-runner = CliRunner()
 
 
 @pytest.fixture(autouse=True)
@@ -35,12 +33,6 @@ def guarded(make_settings, open_backend, tmp_path):
     settings = make_settings(api_keys="k1", data_dir=tmp_path / "guarded")
     with listening(create_app(settings, open_backend(settings))) as url:
         yield url
-
-
-def run(*arguments, code=0):
-    result = runner.invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == code, result.output
-    return result
 
 
 @pytest.mark.parametrize(

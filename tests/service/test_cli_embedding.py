@@ -4,16 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 import service.startup
 from model.engine import Engine, EngineSettings
 from service.app import create_app
-from service.cli import app
+from tests.service.commands import run
 from tests.service.images import data_uri, encoded
 from tests.service.test_openai import listening
 
-runner = CliRunner()
 LONG = "too long " * 300
 
 
@@ -37,12 +35,6 @@ def offline(loaded_model, monkeypatch):
         return Engine(loaded_model, EngineSettings(threads=1, dtype="float32"))
 
     monkeypatch.setattr(service.startup, "open_engine", open_engine)
-
-
-def run(*arguments, code=0, given=None):
-    result = runner.invoke(app, [str(argument) for argument in arguments], input=given)
-    assert result.exit_code == code, result.output
-    return result
 
 
 def vectors(answer):

@@ -3,13 +3,11 @@
 import json
 
 import pytest
-from typer.testing import CliRunner
 
 from service.app import create_app
 from service.cli import app
+from tests.service.commands import run, runner
 from tests.service.test_openai import listening
-
-runner = CliRunner()
 
 
 @pytest.fixture(autouse=True)
@@ -22,12 +20,6 @@ def url(make_settings, open_backend):
     settings = make_settings()
     with listening(create_app(settings, open_backend(settings))) as url:
         yield url
-
-
-def run(*arguments, code=0):
-    result = runner.invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == code, result.output
-    return result
 
 
 def test_ready_is_0_or_1(url):
