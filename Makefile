@@ -3,6 +3,7 @@
 
 VENV    := .venv
 BIN     := $(VENV)/bin
+# Modules are compiled when they are first imported: most of what pip would compile never is.
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
@@ -59,9 +60,9 @@ $(BIN)/python:
 	echo "Python 3.11 or newer was not found (tried: $(PYTHONS)); name one with PYTHON=..." >&2; exit 1
 
 $(RUNTIME): $(SOURCES) | $(BIN)/python
-	$(PIP) install -c constraints.txt -e .
+	$(PIP) install --no-compile -c constraints.txt -e .
 	@touch $@
 
 $(DEV): $(SOURCES) | $(BIN)/python
-	$(PIP) install -c constraints.txt -e '.[dev,train]'
+	$(PIP) install --no-compile -c constraints.txt -e '.[dev,train]'
 	@touch $(RUNTIME) $@

@@ -25,6 +25,7 @@ from model.conv_tower import CHANNELS, MERGE, PATCH, ConvTower
 from model.errors import DownloadError
 from model.images import ImageFormat
 from model.smollm import GGUF_SHA256, Progress, cache_dir, ensure_gguf
+from model.smollm_gguf import SmolLM, read_smollm
 
 NAME = "solomon-mini-base"
 BUILD = 2  # raise it when what the builder writes changes
@@ -103,11 +104,12 @@ def build_mini_base(gguf: Path, folder: Path) -> None:
     """Write the grafted model, its tokenizer and a completion mark into a folder."""
     from transformers import Qwen2VLForConditionalGeneration
 
-    source, tokenizer = load_smollm(gguf), build_tokenizer(gguf)
+    source = read_smollm(gguf)
+    tokenizer = build_tokenizer(source)
     config = mini_config(source.config, tokenizer)
     torch.manual_seed(0)
     model = Qwen2VLForConditionalGeneration(config).to(torch.float32)
-    graft(source.state_dict(), model, tokenizer)
+    graft(source.weights, model, tokenizer)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.to(torch.bfloat16).save_pretrained(folder)
     # safetensors writes for the owner alone; a server often runs as another user.
@@ -116,28 +118,18 @@ def build_mini_base(gguf: Path, folder: Path) -> None:
     (folder / "complete.json").write_text(json.dumps({"name": NAME, "revision": revision()}))
 
 
-def load_smollm(gguf: Path) -> Any:
-    """The original Llama model in fp32, dequantised from the GGUF by transformers."""
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-
-
-def build_tokenizer(gguf: Path) -> Any:
+def build_tokenizer(source: SmolLM) -> Any:
     """SmolLM2's byte-level BPE tokenizer from the GGUF's own vocabulary, with the new tokens added.
 
     Digits are split one by one, as SmolLM2 was trained; transformers' generic GGUF conversion leaves
     that out.
     """
-    from gguf import GGUFReader
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    fields = GGUFReader(gguf).fields
-    tokens, merges = (fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "merges"))
-    kinds = fields["tokenizer.ggml.token_type"].contents()
-    vocabulary = {token: number for number, token in enumerate(tokens)}
-    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[tuple(merge.split(" ")) for merge in merges]))
+    vocabulary = {token: number for number, token in enumerate(source.tokens)}
+    merges = [tuple(merge.split(" ")) for merge in source.merges]
+    core = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Digits(individual_digits=True),
@@ -145,8 +137,7 @@ def build_tokenizer(gguf: Path) -> Any:
         ]
     )
     core.decoder = decoders.ByteLevel()
-    control = [token for token, kind in zip(tokens, kinds, strict=True) if kind == 3]  # GGUF: control token
-    core.add_special_tokens([AddedToken(token, normalized=False) for token in [*control, *NEW_TOKENS]])
+    core.add_special_tokens([AddedToken(token, normalized=False) for token in [*source.control, *NEW_TOKENS]])
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         eos_token="<|im_end|>",  # noqa: S106 - no password

@@ -11,6 +11,7 @@ from model import mini_base
 from model.errors import DownloadError
 from model.mini_base import NEW_TOKENS, SPARE_ROWS
 from model.smollm import ensure_gguf
+from model.smollm_gguf import read_smollm
 
 PROMPTS = (
     "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n",
@@ -32,23 +33,42 @@ def gguf():
 
 
 @pytest.fixture(scope="module")
-def tokenizer(gguf):
-    return mini_base.build_tokenizer(gguf)
+def source(gguf):
+    return read_smollm(gguf)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(source):
+    return mini_base.build_tokenizer(source)
 
 
 @pytest.fixture(scope="module")
 def original(gguf):
-    return mini_base.load_smollm(gguf).eval()
+    """The model as transformers itself reads the file."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+    ).eval()
 
 
 @pytest.fixture(scope="module")
-def grafted(original, tokenizer):
+def grafted(source, tokenizer):
     from transformers import Qwen2VLForConditionalGeneration
 
     torch.manual_seed(0)
-    model = Qwen2VLForConditionalGeneration(mini_base.mini_config(original.config, tokenizer)).float().eval()
-    mini_base.graft(original.state_dict(), model, tokenizer)
+    model = Qwen2VLForConditionalGeneration(mini_base.mini_config(source.config, tokenizer)).float().eval()
+    mini_base.graft(source.weights, model, tokenizer)
     return model
+
+
+def test_the_file_is_read_as_transformers_reads_it(source, original):
+    expected = {name: tensor for name, tensor in original.state_dict().items() if name != "lm_head.weight"}
+    assert source.weights.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(source.weights[name], tensor), name
+    for setting in ("rope_parameters", "rms_norm_eps", "max_position_embeddings", "tie_word_embeddings"):
+        assert getattr(source.config, setting) == getattr(original.config, setting), setting
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
