@@ -3,7 +3,6 @@
 
 VENV    := .venv
 BIN     := $(VENV)/bin
-# Modules are compiled when they are first imported: most of what pip would compile never is.
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
 RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
@@ -59,6 +58,7 @@ $(BIN)/python:
 	done; \
 	echo "Python 3.11 or newer was not found (tried: $(PYTHONS)); name one with PYTHON=..." >&2; exit 1
 
+# Modules are compiled when they are first imported: most of what pip would compile never is.
 $(RUNTIME): $(SOURCES) | $(BIN)/python
 	$(PIP) install --no-compile -c constraints.txt -e .
 	@touch $@

@@ -128,8 +128,7 @@ def build_tokenizer(source: SmolLM) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     vocabulary = {token: number for number, token in enumerate(source.tokens)}
-    merges = [tuple(merge.split(" ")) for merge in source.merges]
-    core = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    core = Tokenizer(models.BPE(vocab=vocabulary, merges=list(source.merges)))
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Digits(individual_digits=True),

@@ -37,15 +37,15 @@ _LAYER_NAMES = {
 class SmolLM:
     """The original: `config` is a LlamaConfig, `weights` its state dict in float32, by transformers' names.
 
-    `tokens` are in the order of their ids, `control` those of them that are no text, `merges` pairs of
-    tokens with a space between.
+    `tokens` are in the order of their ids, `control` those of them that are no text, `merges` the pairs of
+    tokens that are joined, the first pair first.
     """
 
     config: Any
     weights: dict[str, Tensor]
     tokens: Sequence[str]
     control: Sequence[str]
-    merges: Sequence[str]
+    merges: Sequence[tuple[str, str]]
 
 
 def read_smollm(gguf: Path) -> SmolLM:
@@ -70,7 +70,9 @@ def read_smollm(gguf: Path) -> SmolLM:
         weights[_transformers_name(stored.name)] = torch.from_numpy(np.array(values, np.float32))
     tokens, kinds = fields["tokenizer.ggml.tokens"](), fields["tokenizer.ggml.token_type"]()
     control = [token for token, kind in zip(tokens, kinds, strict=True) if kind == TokenType.CONTROL]
-    return SmolLM(config, weights, tokens, control, fields["tokenizer.ggml.merges"]())
+    pairs = (merge.split(" ") for merge in fields["tokenizer.ggml.merges"]())
+    merges = [(left, right) for left, right in pairs]
+    return SmolLM(config, weights, tokens, control, merges)
 
 
 def _shape(fields: dict[str, Callable[[], Any]]) -> dict[str, Any]:
