@@ -24,6 +24,12 @@ def test_generated_parts_say_what_the_code_says(page):
     assert reference.filled(text) == text, f"run `make reference` and commit {page.name}"
 
 
+@pytest.mark.parametrize("plot", reference.plots(), ids=lambda plot: plot.name)
+def test_plots_of_results_are_those_that_were_measured(plot):
+    assert reference.copy_of(plot).read_bytes() == plot.read_bytes(), "run `make reference` and commit it"
+    assert f"(images/{plot.name})" in (DOCS / "benchmarks.md").read_text("utf-8")
+
+
 def test_every_kind_of_generated_part_is_on_a_page():
     named = {
         name

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -192,7 +193,16 @@ def _benchmark(path: Path) -> str:
     rows = [[name, _measure(value)] for name, value in _leaves(result) if not name.startswith("surroundings")]
     parts = [f"## {path.stem}\n", f"{told}\n"]
     parts += [_targets(ratios)] * bool(ratios)
-    return "\n".join([*parts, table(["measured", "value"], rows)])
+    parts += [f"![{path.stem}](images/{plot.name})\n" for plot in plots() if plot.stem == path.stem]
+    figures = table(["measured", "value"], rows)
+    # Closed at first: there are hundreds of them, and who wants one searches for it.
+    parts += ["<details markdown><summary>All figures</summary>\n", figures, "</details>\n"]
+    return "\n".join(parts)
+
+
+def plots() -> list[Path]:
+    """The plots among the results; pages show copies, since the site holds only what is under docs/."""
+    return sorted(RESULTS.glob("*.png"))
 
 
 def _targets(ratios: list[dict[str, Any]]) -> str:
@@ -250,8 +260,15 @@ def pages() -> list[Path]:
     return [page for page in sorted(DOCS.rglob("*.md")) if "<!-- generated:" in page.read_text("utf-8")]
 
 
+def copy_of(plot: Path) -> Path:
+    """Where the documentation has its copy of a plot."""
+    return DOCS / "images" / plot.name
+
+
 def main() -> None:
     """Write what has changed."""
+    for plot in plots():
+        shutil.copyfile(plot, copy_of(plot))
     for page in pages():
         text = page.read_text("utf-8")
         if (now := filled(text)) != text:
