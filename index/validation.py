@@ -7,6 +7,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -135,7 +136,10 @@ def encode_metadata(metadata: Mapping[str, Any], field: str = "metadata") -> str
     if not isinstance(metadata, Mapping):
         raise InvalidInput(field, f"{field} must be an object of names and values.")
     for key, value in metadata.items():
-        _check_metadata_key(key, field)
+        if type(key) is not str or len(key) > MAX_METADATA_KEY_CHARACTERS or not _is_sound_key(key):
+            _check_metadata_key(key, field)
+        if _is_plain(value):
+            continue
         values = value if isinstance(value, list | tuple) else (value,)
         for item in values:
             _check_scalar(item, f"{field}.{key}")
@@ -151,6 +155,8 @@ def check_text(text: str, field: str) -> str:
     """Return a text that can be stored: a lone surrogate, which JSON lets through, is refused."""
     if not isinstance(text, str):
         raise InvalidInput(field, f"{field} must be a string.")
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -167,6 +173,8 @@ def _check_id(document_id: str, field: str) -> None:
     plain = document_id.isascii() and document_id.isprintable()  # which most ids are, and is soon told
     if not plain and any(unicodedata.category(character) in _BREAKING for character in document_id):
         raise InvalidInput(field, f"{field} must not hold control characters or line breaks.")
+    if document_id[0] != "." and "/" not in document_id and "\\" not in document_id:
+        return
     segments = document_id.replace("\\", "/").split("/")
     if "." in segments or ".." in segments or document_id.endswith("/image"):
         # An id stands in a URL's path. Clients resolve "." and "..", so that deleting the document ".."
@@ -176,7 +184,25 @@ def _check_id(document_id: str, field: str) -> None:
         )
 
 
-def _check_metadata_key(key: str, field: str) -> None:
+@lru_cache(maxsize=4096)
+def _is_sound_key(key: str) -> bool:
+    """Whether a metadata key that is not too long passes; remembered, since documents share their keys."""
+    try:
+        _check_metadata_key(key, "")
+    except InvalidInput:
+        return False
+    return True
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is certainly sound, which most are and which is soon told."""
+    kind = type(value)
+    if kind is str:
+        return value.isascii()  # type: ignore[attr-defined]
+    return value is None or kind is bool or (kind is int and value in _INT64)
+
+
+def _check_metadata_key(key: object, field: str) -> None:
     if not isinstance(key, str) or not 1 <= len(key) <= MAX_METADATA_KEY_CHARACTERS:
         raise InvalidInput(
             field, f"A name in {field} must have 1 to {MAX_METADATA_KEY_CHARACTERS} characters."
