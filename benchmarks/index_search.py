@@ -41,7 +41,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.clustered_vectors import BLOCK, ClusteredVectors, Vectors
-from benchmarks.reporting import resident_bytes, surroundings, write_results
+from benchmarks.reporting import Ratio, ratio_rows, resident_bytes, surroundings, write_results
 from index.ann import IVF, AnnSegment
 from index.collection import Collection
 from index.settings import IndexSettings
@@ -230,6 +230,24 @@ def _vector_bytes(case: Case) -> int:
     return 4 * case.source.dimensions * case.source.count
 
 
+def _ratios(ingested: dict[str, Any], kinds: dict[str, Any]) -> list[Ratio]:
+    """What the index promises at a million vectors on two cores."""
+    ratios = [Ratio("documents written a second, durably", ingested["documents_per_second"], (">=", 20_000))]
+    for kind, found in kinds.items():
+        ratios += [
+            Ratio(f"{kind}: search p50, store / bare FAISS", found["store_to_bare_faiss"], ("<=", 1.15)),
+            Ratio(f"{kind}: the same, FAISS re-ranking too", found["store_to_bare_faiss_reranking"]),
+            Ratio(f"{kind}: recall@10", found["recall_at_10"], (">=", 0.95)),
+            Ratio(f"{kind}: seconds to restart from the snapshot", found["restart_seconds"], ("<=", 10)),
+            Ratio(
+                f"{kind}: memory / the vectors' own",
+                found["memory_ratio"],
+                ("<=", 1.3) if kind == FLAT else None,
+            ),
+        ]
+    return ratios
+
+
 def _alone(stage: Callable[..., Any], *arguments: Any) -> Any:
     """Run a stage in a fresh process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
@@ -308,6 +326,7 @@ def main(
         "ingest": ingested,
         "left_out": left_out,
         "kinds": measured,
+        "ratios": ratio_rows(_ratios(ingested, measured)),
         "seconds": round(time.perf_counter() - began),
     }
     console.print(f"written to {write_results(f'index_search-{count}', results)}")
