@@ -26,6 +26,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _BREAKING = frozenset({"Cc", "Zl", "Zp"})  # Unicode's controls, line and paragraph separators
 _SCALED_AT_ONCE = 512
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_SAFE_SQUARES = (1e-200, 1e200)  # a sum of squares between them has lost nothing to the range of a float
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -102,6 +103,9 @@ def unit_vector(vector: npt.ArrayLike, dimensions: int, field: str = "vector") -
         raise InvalidInput(
             field, f"{field} must have {dimensions} numbers, as the collection has; it has {given}."
         )
+    squares = float(np.dot(wide, wide))
+    if _SAFE_SQUARES[0] < squares < _SAFE_SQUARES[1]:
+        return np.asarray(wide / math.sqrt(squares), np.float32)
     largest = float(np.max(np.abs(wide)))
     if not math.isfinite(largest):
         raise InvalidInput(field, f"{field} must hold finite numbers only, no NaN and no infinity.")

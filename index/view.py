@@ -195,5 +195,6 @@ def _candidates(segment: AnnSegment, query: Vectors, k: int, bits: Bits | None, 
 def _best(rows: Rows, scores: Scores, k: int) -> Neighbours:
     order = np.lexsort((rows, -scores))
     if len(order) > k:
-        order = order[: int(np.searchsorted(-scores[order], -scores[order[k - 1]], side="right"))]
+        ranked = scores[order]
+        order = order[: k + np.count_nonzero(ranked[k:] == ranked[k - 1])]
     return Neighbours(rows[order].tolist(), scores[order].tolist())
