@@ -33,7 +33,7 @@ class Ratio:
         if self.target is None:
             return None
         relation, bound = self.target
-        return self.value <= bound if relation == "<=" else self.value >= bound
+        return bool(self.value <= bound if relation == "<=" else self.value >= bound)
 
     def described_target(self) -> str:
         """The target in a table's cell."""
