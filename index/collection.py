@@ -176,8 +176,11 @@ class Collection:
             self._check_open()
             return Verification(self.name, self._views.current.count, damage, self._log.losses())
 
-    def search(self, vector: Vectors, k: int, filter: Mapping[str, Any] | None) -> Sequence[Hit]:
+    def search(
+        self, vector: Vectors, k: int, filter: Mapping[str, Any] | None, model: str | None = None
+    ) -> Sequence[Hit]:
         """The k nearest documents that pass the filter. See `VectorStore.search`."""
+        check_model(self.name, self._log.settings.model, model)
         query = unit_vector(vector, self._log.settings.dimensions)
         k = check_k(k)
         condition = None if filter is None else parse_filter(filter)

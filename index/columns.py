@@ -23,6 +23,8 @@ from index.view import Layout, View
 _LEAST_BYTES = 64 * 2**20  # what all columns of a collection may take, however small it is
 _SHARE = 0.1  # of the vectors' own size (float32), beyond that
 
+_LEAST_VALUES = 1024  # of documents that are gone, before a column is made anew
+
 Codes = npt.NDArray[np.int32]
 
 
@@ -92,12 +94,20 @@ class _Column:
         """Which positions of the view meet a condition on this key; what dead positions get is arbitrary."""
         with self._filling:
             if self._layout is not view.layout or self._sequence != view.sequence:
+                if self._values.count > 2 * view.count + _LEAST_VALUES:
+                    self._forget()
                 self._follow(view)
                 self._fill(view, live, log)
             codes = self._codes[: view.size]
             table = self._values.table(leaf)
         # A search of an older view may be filling in what is dead here, with codes beyond this table.
         return np.take(table, codes, mode="clip")
+
+    def _forget(self) -> None:
+        """Begin anew: most values are of documents that are gone. Whoever reads the old codes keeps them."""
+        self._values = Values(self._key)
+        self._codes = np.zeros(0, np.int32)
+        self._layout = None
 
     def _follow(self, view: View) -> None:
         """Have a code, known or not, for each position of the view."""

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from index.types import InvalidInput, Scalar
+from index.validation import check_text
 
 MAX_DEPTH = 16
 MAX_CONDITIONS = 256
@@ -148,6 +149,7 @@ class _Parser:
     def _entry(self, key: Any, value: Any, path: str, depth: int) -> Filter:
         if not isinstance(key, str) or not key:
             raise InvalidInput(path, f"{path} has a name that is not a metadata key; use a non-empty string.")
+        check_text(key, path)
         where = f"{path}.{key}"
         if key.startswith("$"):
             return self._combination(key, value, where, depth)
@@ -225,6 +227,8 @@ def _checked(value: Any, path: str) -> TypedValue:
         raise InvalidInput(path, f"{path} must be a string, number, true, false or null.")
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidInput(path, f"{path} must be a finite number.")
+    if isinstance(value, str):
+        check_text(value, path)
     return _typed(value)
 
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 import logging
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,6 +65,15 @@ class Folders:
         staged = self._staging / uuid.uuid4().hex
         make_directory(staged)
         return staged
+
+    @contextmanager
+    def staged(self) -> Iterator[Path]:
+        """The same, for a while: what was not moved away by the end is deleted, room and all."""
+        staged = self.stage()
+        try:
+            yield staged
+        finally:
+            _delete(staged)
 
     def staged_file(self) -> Path:
         """Where a file can be written that is not to outlive the process."""

@@ -37,12 +37,14 @@ class LogSnapshot:
         self.sequence = int(connection.execute("SELECT sequence FROM collection").fetchone()[0])
 
     def documents(self, rows: Sequence[int]) -> dict[int, Document]:
-        """The documents under row keys; keys that are not live are missing from the answer."""
+        """The documents under live row keys."""
         found: dict[int, Document] = {}
         for read in self._by_row(f"SELECT {SOUND_COLUMNS} FROM documents", rows):
             if not is_sound(read):
                 raise self._damage(named(read[0], read[1]))
             found[read[0]] = document_of(read)
+        if len(found) < len(rows):
+            raise self._damage(f"{len(rows) - len(found)} documents are missing")
         return found
 
     def vectors(self, rows: Sequence[int]) -> Vectors:

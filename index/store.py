@@ -90,11 +90,14 @@ class FaissStore:
         with self._names.holding(name):
             self._check_usable(name)
             if name not in self._open:
-                with _storage_errors():
-                    staged = self._folders.stage()
+                with _storage_errors(), self._folders.staged() as staged:
                     DocumentLog.create(staged / LOG_FILE, dimensions, model)
                     self._folders.place(staged, name)
-                    self._open[name] = self._opened(name)
+                    try:
+                        self._open[name] = self._opened(name)
+                    except BaseException:
+                        self._folders.remove(name)  # the caller is told that there is no such collection
+                        raise
             info = self._open[name].info
         if (info.dimensions, info.model) != (dimensions, model):
             raise CollectionExists(
@@ -137,7 +140,7 @@ class FaissStore:
         """Write documents; when it returns they are on disk and searchable. See `VectorStore`."""
         self._on(name, lambda collection: collection.upsert(documents, model))
 
-    def hold_writes(self, name: str, seconds: float) -> None:
+    def hold_writes(self, name: str, seconds: float, holder: str) -> None:
         """No other process can write. See `VectorStore`."""
 
     def delete_document(self, name: str, document_id: str) -> None:
@@ -157,10 +160,15 @@ class FaissStore:
         return self._on(name, lambda collection: collection.existing_ids(ids))
 
     def search(
-        self, name: str, vector: Vectors, k: int, filter: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        vector: Vectors,
+        k: int,
+        filter: Mapping[str, Any] | None = None,
+        model: str | None = None,
     ) -> Sequence[Hit]:
         """The k nearest documents that pass the filter. See `VectorStore` and `index.filters`."""
-        return self._on(name, lambda collection: collection.search(vector, k, filter))
+        return self._on(name, lambda collection: collection.search(vector, k, filter, model))
 
     def export(self, name: str) -> Iterator[Sequence[NewDocument]]:
         """Every document with its vector and image, in batches, by when it was written. See `VectorStore`."""
@@ -208,12 +216,11 @@ class FaissStore:
         if name is None:
             raise InvalidInput("name", "name is missing: the backup does not say whose it is.")
         self._check_free(check_name(name), replace)
-        with _storage_errors():
-            staged = self._folders.stage()
-        restore_backup(backup, staged / LOG_FILE)
-        with self._names.holding(name):
-            self._check_free(name, replace)
-            self._swap(name, lambda: self._folders.replace(staged, name))
+        with _storage_errors(), self._folders.staged() as staged:
+            restore_backup(backup, staged / LOG_FILE)
+            with self._names.holding(name):
+                self._check_free(name, replace)
+                self._swap(name, lambda: self._folders.replace(staged, name))
         return self.get(name)
 
     def staged_file(self) -> Path:

@@ -208,11 +208,13 @@ class VectorStore(Protocol):
         the model that it was. Raises `OtherModel`, and `CollectionHeld` (see `hold_writes`).
         """
 
-    def hold_writes(self, name: str, seconds: float) -> None:
+    def hold_writes(self, name: str, seconds: float, holder: str) -> None:
         """Have every other process refuse writes to a collection for so long from now; 0 allows them again.
 
-        A write that is acknowledged has come before the hold, or after it. For a store that one process
-        has for itself there is nothing to do: it orders its own writes.
+        A write that is acknowledged has come before the hold, or after it. `holder` is who holds, in a word
+        that nobody else uses: while one holds, others are refused with `CollectionHeld`, and what they would
+        allow again stays held. For a store that one process has for itself there is nothing to do: it
+        orders its own writes.
         """
 
     def delete_document(self, name: str, document_id: str) -> None:
@@ -244,12 +246,18 @@ class VectorStore(Protocol):
         """
 
     def search(
-        self, name: str, vector: Vectors, k: int, filter: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        vector: Vectors,
+        k: int,
+        filter: Mapping[str, Any] | None = None,
+        model: str | None = None,
     ) -> Sequence[Hit]:
         """The k nearest documents that pass the filter, best first, ties by id.
 
-        `vector` is [D] and need not be unit length. Raises `UnknownCollection`, and `InvalidInput` for
-        a wrong dimension, k out of 1..1000 or a malformed filter.
+        `vector` is [D] and need not be unit length; `model` is what made it, None if that is not known.
+        Raises `UnknownCollection`, `OtherModel`, and `InvalidInput` for a wrong dimension, k out of 1..1000
+        or a malformed filter.
         """
 
     def close(self) -> None:

@@ -46,6 +46,11 @@ class Values:
         """Memory taken, roughly."""
         return _BYTES_A_VALUE * len(self._values) + self._text_bytes
 
+    @property
+    def count(self) -> int:
+        """How many distinct values there are."""
+        return len(self._values) - _FIRST
+
     def code(self, value: Any) -> int:
         """The code of a value, which is a scalar or a list of scalars."""
         identity = _identity(value)

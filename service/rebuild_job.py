@@ -9,27 +9,24 @@ job that was cut short, by a restart or by hand, goes on where it stopped.
 from __future__ import annotations
 
 import itertools
-import math
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
-from index.types import NewDocument, StoreError, UnknownCollection, VectorStore
+from index.types import NewDocument, UnknownCollection, VectorStore
 from model.errors import InputError
 from model.types import Embedder, Item, Vector
 from service.bulk_embedding import embed_documents
 from service.fingerprint import fingerprint
 from service.stored_content import missing_documents
 from service.vector_space import vector_space
+from service.write_hold import WriteHold
 
 STAGED_MARK = "--rebuild-"
 KEPT_FAILURES = 100
-HOLD_SECONDS = 600  # that other replicas refuse writes, unless told again; longer than any batch takes
 _AHEAD = 2  # batches at the engine: one is embedded while another is read or written
 
 _Vectors = list[Vector | InputError]
@@ -79,7 +76,6 @@ class RebuildJob:
     drop_failed: bool
     batch: int
     stopping: threading.Event
-    _held: float = field(default=-math.inf, init=False)  # when the others were told last
 
     def run(self, progress: RebuildProgress) -> None:
         """Rebuild the collection.
@@ -87,19 +83,15 @@ class RebuildJob:
         Raises `Stopped`, `NotAllEmbedded` and what the engine and the store raise; the old collection is
         then as it was.
         """
-        try:
-            self._replace(progress)
-        except BaseException:
-            with suppress(StoreError):  # if it cannot be told, the hold ends by itself
-                self.store.hold_writes(self.name, 0)
-            raise
+        with WriteHold(self.store, self.name) as hold:
+            self._replace(progress, hold)
 
-    def _replace(self, progress: RebuildProgress) -> None:
-        self._go_on()
+    def _replace(self, progress: RebuildProgress, hold: WriteHold) -> None:
+        self._go_on(hold)
         staged = self._stage()
         with ThreadPoolExecutor(_AHEAD, thread_name_prefix=f"rebuild-{self.name}") as pool:
             waiting: deque[tuple[Sequence[NewDocument], Future[_Vectors]]] = deque()
-            for documents in self._documents():
+            for documents in self._documents(hold):
                 new = self._new(staged, documents, progress)
                 waiting.append((new, pool.submit(embed_documents, self.embedder, [_item(d) for d in new])))
                 if len(waiting) == _AHEAD:
@@ -111,8 +103,8 @@ class RebuildJob:
                 f"{progress.failed} documents cannot be embedded by the served checkpoint, so the collection "
                 "was left as it is. Delete or shorten them, or rebuild with drop_failed to lose them."
             )
-        self._remove_what_is_gone(staged)
-        self._go_on()
+        self._remove_what_is_gone(staged, hold)
+        self._go_on(hold)
         self.store.replace(self.name, staged)
 
     def _stage(self) -> str:
@@ -129,11 +121,11 @@ class RebuildJob:
         self.store.create(name, info.dimensions, space)
         return name
 
-    def _documents(self) -> Iterator[Sequence[NewDocument]]:
+    def _documents(self, hold: WriteHold) -> Iterator[Sequence[NewDocument]]:
         for documents in self.store.export(self.name):
             remaining = iter(documents)
             while batch := list(itertools.islice(remaining, self.batch)):
-                self._go_on()
+                self._go_on(hold)
                 yield batch
 
     def _new(
@@ -165,21 +157,19 @@ class RebuildJob:
             self.store.upsert(staged, made)
         progress.done += len(made)
 
-    def _remove_what_is_gone(self, staged: str) -> None:
+    def _remove_what_is_gone(self, staged: str, hold: WriteHold) -> None:
         """Delete from the staged collection what was deleted from the old one between two jobs."""
         for documents in self.store.export(staged):
-            self._go_on()
+            self._go_on(hold)
             ids = [document.id for document in documents]
             for document_id in set(ids) - self.store.existing_ids(self.name, ids):
                 self.store.delete_document(staged, document_id)
 
-    def _go_on(self) -> None:
-        """Raise `Stopped` if the job was told to stop, and see to it that writes are still held."""
+    def _go_on(self, hold: WriteHold) -> None:
+        """Raise `Stopped` if the job was told to stop, `CollectionHeld` if writes are not held any more."""
         if self.stopping.is_set():
             raise Stopped
-        if time.monotonic() - self._held > HOLD_SECONDS / 10:
-            self.store.hold_writes(self.name, HOLD_SECONDS)
-            self._held = time.monotonic()
+        hold.check()
 
 
 def _item(document: NewDocument) -> Item:

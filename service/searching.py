@@ -20,7 +20,7 @@ from service.embedding import EmbeddingService, RequestItem
 from service.metrics import Metrics
 from service.problems import field_problem
 from service.tracing import NO_TRACING, traced
-from service.vector_space import check_same_space
+from service.vector_space import check_same_space, vector_space
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,7 @@ class SearchService:
                 vector,
                 question.k,
                 question.filter,
+                vector_space(self._embedder.info) if embedding is not None else None,
                 limiter=self._store_threads,
             )
         ended = time.perf_counter()

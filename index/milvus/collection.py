@@ -14,7 +14,7 @@ from index.milvus.connection import MilvusConnection
 from index.milvus.neighbours import FIELDS, Neighbours, Scored
 from index.milvus.parts import Parts, PartsMissing
 from index.milvus.rows import StoredRow, key_of, new_row, stored_row
-from index.milvus.schema import CollectionSettings, parts_name
+from index.milvus.schema import NOT_HELD, CollectionSettings, Hold, parts_name
 from index.types import (
     CollectionHeld,
     Document,
@@ -40,22 +40,22 @@ class MilvusCollection:
         connection: MilvusConnection,
         settings: CollectionSettings,
         consistency: str,
-        held_until: float = 0.0,
+        hold: Hold = NOT_HELD,
     ) -> None:
         """Use the rows that the settings name, and their parts; `consistency` is that of searches.
 
-        Writes are held until `held_until`, in seconds since 1970.
+        `hold` says who holds its writes, and until when.
         """
         self.data_name = settings.data_name
         self.settings = settings
         self._connection = connection
         self._consistency = consistency
-        self._held_until = held_until
+        self._hold = hold
         self._parts = Parts(connection, parts_name(settings.data_name))
 
-    def check_not_held(self, name: str) -> None:
-        """Raise `CollectionHeld` while somebody rebuilds the collection, which has this name."""
-        if time.time() < self._held_until:
+    def check_not_held(self, name: str, by_other_than: str = "") -> None:
+        """Raise `CollectionHeld` while somebody else rebuilds the collection, which has this name."""
+        if time.time() < self._hold.until and self._hold.holder != by_other_than:
             raise CollectionHeld(
                 f"The collection {name!r} is being rebuilt and takes no writes; try again later."
             )

@@ -28,7 +28,19 @@ DATA_PREFIX = "solomon_data_"
 _PARTS_PREFIX = "solomon_parts_"
 _ALIAS_PREFIX = "solomon_name_"
 _SETTINGS = "solomon.settings"
+HELD_BY = "solomon.held_by"  # a property: who keeps writes out until then
 HELD_UNTIL = "solomon.held_until"  # a property: when writes are taken again, in seconds since 1970
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Who keeps writes out of a collection, and until when, in seconds since 1970."""
+
+    until: float
+    holder: str
+
+
+NOT_HELD = Hold(0.0, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +197,7 @@ def read_settings(described: Mapping[str, Any]) -> CollectionSettings:
         ) from error
 
 
-def read_held_until(described: Mapping[str, Any]) -> float:
-    """Until when an answer of `describe_collection` says that writes are held; 0 if it does not."""
-    return float(described.get("properties", {}).get(HELD_UNTIL) or 0)
+def read_hold(described: Mapping[str, Any]) -> Hold:
+    """The hold on writes that an answer of `describe_collection` tells of."""
+    properties = described.get("properties", {})
+    return Hold(float(properties.get(HELD_UNTIL) or 0), str(properties.get(HELD_BY) or ""))

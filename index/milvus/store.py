@@ -22,6 +22,7 @@ from index.milvus.collection import MilvusCollection
 from index.milvus.connection import CALL_SECONDS, LOAD_SECONDS, MilvusConnection
 from index.milvus.schema import (
     DATA_PREFIX,
+    HELD_BY,
     HELD_UNTIL,
     CollectionSettings,
     MilvusDefinition,
@@ -32,7 +33,7 @@ from index.milvus.schema import (
     new_data_name,
     parts_collection,
     parts_name,
-    read_held_until,
+    read_hold,
     read_settings,
 )
 from index.types import (
@@ -141,15 +142,16 @@ class MilvusStore:
         collection = self._collection(name)
         with self._connection.writing():
             self._connection.call("drop_alias", alias_of(name))
-            self._remove(collection.data_name)
+            self._remove_unless_named(collection.data_name)
 
     def replace(self, name: str, staged: str) -> None:
         """Put the collection `staged` in the place of `name`, in one step for readers. See `VectorStore`."""
         old, new = self._collection(name), self._collection(staged)
         with self._connection.writing():
+            # Done again after a failure half-way, both names may lead to the new data already.
             self._connection.call("alter_alias", new.data_name, alias_of(name))
             self._connection.call("drop_alias", alias_of(staged))
-            self._remove(old.data_name)
+            self._remove_unless_named(old.data_name)
 
     def upsert(self, name: str, documents: Sequence[NewDocument], model: str | None = None) -> None:
         """Write documents; when it returns they are in Milvus's log and searchable. See the module."""
@@ -160,15 +162,18 @@ class MilvusStore:
 
         self._write(name, write)
 
-    def hold_writes(self, name: str, seconds: float) -> None:
+    def hold_writes(self, name: str, seconds: float, holder: str) -> None:
         """Have all replicas refuse writes to a collection for so long. See `VectorStore`.
 
         Their clocks should agree to a second or so.
         """
-        held_until = {HELD_UNTIL: str(time.time() + seconds if seconds else 0)}
-        data_name = self._collection(name).data_name
+        collection = self._collection(name)
+        collection.check_not_held(name, by_other_than=holder)
+        held = {HELD_UNTIL: str(time.time() + seconds if seconds else 0), HELD_BY: holder}
         with self._connection.writing():
-            self._connection.call("alter_collection_properties", data_name, properties=held_until)
+            self._connection.call("alter_collection_properties", collection.data_name, properties=held)
+        if seconds:  # of two that began at the same moment, the later one holds
+            self._collection(name).check_not_held(name, by_other_than=holder)
 
     def delete_document(self, name: str, document_id: str) -> None:
         """Remove a document. Raises `UnknownDocument`."""
@@ -195,10 +200,20 @@ class MilvusStore:
         return self._on(name, lambda collection: collection.fetch(ids))
 
     def search(
-        self, name: str, vector: Vectors, k: int, filter: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        vector: Vectors,
+        k: int,
+        filter: Mapping[str, Any] | None = None,
+        model: str | None = None,
     ) -> Sequence[Hit]:
         """The k nearest documents that pass the filter. See `VectorStore` and `index.filters`."""
-        return self._on(name, lambda collection: collection.search(vector, k, filter))
+
+        def find(collection: MilvusCollection) -> Sequence[Hit]:
+            check_model(name, collection.settings.model, model)
+            return collection.search(vector, k, filter)
+
+        return self._on(name, find)
 
     def close(self) -> None:
         """Close the connection. Closing twice is harmless."""
@@ -239,8 +254,8 @@ class MilvusStore:
             described = self._connection.call("describe_collection", alias)
         except UnknownCollection:
             raise _unknown(name) from None
-        settings, held_until = read_settings(described), read_held_until(described)
-        return MilvusCollection(self._connection, settings, self._consistency, held_until)
+        settings, hold = read_settings(described), read_hold(described)
+        return MilvusCollection(self._connection, settings, self._consistency, hold)
 
     def _make(self, name: str, settings: CollectionSettings) -> None:
         """Make the pair of Milvus collections, then the alias, unless another replica was faster."""
@@ -269,6 +284,11 @@ class MilvusStore:
         for doomed in (data_name, parts_name(data_name)):
             with suppress(UnknownCollection):
                 self._connection.call("drop_collection", doomed)
+
+    def _remove_unless_named(self, data_name: str) -> None:
+        """Remove data that no name leads to any more; a replacement cut short leaves two names for one."""
+        if not self._names_of(data_name):
+            self._remove(data_name)
 
     def _data_names(self) -> Sequence[str]:
         with self._connection.errors():

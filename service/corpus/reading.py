@@ -152,11 +152,20 @@ def _parquet_rows(portion: Portion) -> _Rows:
             groups = range(portion.start, portion.stop or file.num_row_groups)
             number = 1 + sum(file.metadata.row_group(group).num_rows for group in range(portion.start))
             for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=list(groups)):
-                for row in batch.to_pylist():
-                    yield number, row
+                for at in range(batch.num_rows):
+                    yield number, _parquet_row(batch, at)
                     number += 1
     except pa.ArrowException as error:
         yield 0, Unreadable(f"is not Parquet, or is damaged ({error}).")
+
+
+def _parquet_row(batch: Any, at: int) -> Mapping[str, Any] | Unreadable:
+    """One row of a record batch; a cell that Python has no value for spoils its row alone."""
+    try:
+        row: Mapping[str, Any] = batch.slice(at, 1).to_pylist()[0]
+    except (ValueError, OverflowError) as error:
+        return Unreadable(f"has a value that cannot be read ({error}).")
+    return row
 
 
 def _lines(portion: Portion) -> Iterator[bytes]:

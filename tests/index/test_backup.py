@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from index.collection import LOG_FILE
+from index.collection import LOG_FILE, Collection
 from index.store import FaissStore
 from index.types import CollectionExists, Image, InvalidInput, KeptInFiles, StorageError, UnknownCollection
 from tests.index.damage import flip_bits
@@ -209,3 +209,26 @@ def test_a_backup_that_cannot_be_written_leaves_no_file(filled: FaissStore, tmp_
     with pytest.raises(UnknownCollection):
         filled.backup("nothing", tmp_path / "file")
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_refused_restore_takes_no_room(filled: FaissStore, backup: Path, tmp_path: Path) -> None:
+    spoilt(backup, "UPDATE documents SET text = 'another'")
+    for _ in range(2):
+        with pytest.raises(InvalidInput):
+            filled.restore(backup, "copy")
+    assert list((tmp_path / "data" / "staging").iterdir()) == []
+
+
+def test_a_collection_that_cannot_be_opened_is_not_made(
+    store: FaissStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(name: str) -> Collection:
+        raise StorageError("no room")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(store, "_opened", full)
+        with pytest.raises(StorageError, match="no room"):
+            store.create("more", 8, "m")
+    with pytest.raises(UnknownCollection):
+        store.get("more")
+    assert store.create("more", 8, "m").count == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from index import columns as columns_module
 from index.columns import Columns
 from index.filters import parse_filter
 from index.log import DocumentLog
+from index.store import FaissStore
 from index.types import NewDocument
 from index.validation import encode_metadata
 from index.values import Values
 from index.view import View
 from index.view_loading import view_of_log
-from tests.index.documents import vector_of
+from tests.index.documents import document, vector_of
 
 numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 near_the_limit = st.integers(2**53 - 2, 2**53 + 2) | st.sampled_from([2.0**53, 2.0**63, -(2.0**53)])
@@ -94,3 +96,21 @@ def test_a_second_filter_on_a_key_reads_nothing_from_the_log(
         monkeypatch.setattr(now, "metadata", lambda _: pytest.fail("the log was read"))
         assert np.count_nonzero(columns.passing(parse_filter({"c": {"ne": 1}}), view, now)) == 50
     log.close()
+
+
+def test_values_of_documents_that_are_gone_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns_module, "_LEAST_VALUES", 10)
+    columns, most = Columns(8), 0
+    with closing(FaissStore(tmp_path)) as store:
+        store.create("things", 8, "m")
+        collection = store._collection("things")
+        for version in range(12):
+            numbers = [version * 100 + n for n in range(20)]
+            store.upsert("things", [document(f"doc-{n}", version=v) for n, v in enumerate(numbers)])
+            with collection._as_of_now() as (view, log):
+                passing = columns.passing(parse_filter({"version": {"gte": numbers[15]}}), view, log)
+            assert np.count_nonzero(passing) == 5
+            most = max(most, columns._columns["version"]._values.count)
+    assert most <= 2 * 20 + 10 + 20  # as many as are kept, and one write more

@@ -216,10 +216,11 @@ def get_image_of_b(store: FaissStore) -> object:
     [
         ("UPDATE documents SET text = 'other' WHERE id = ?", search_near_b),
         ("UPDATE documents SET metadata = '{}' || ' ' WHERE id = ?", get_b),
+        ("DELETE FROM documents WHERE id = ?", search_near_b),
         (f"DELETE FROM images WHERE row = {ROW_OF}", get_image_of_b),
         (f"UPDATE images SET data = x'00' WHERE row = {ROW_OF}", get_image_of_b),
     ],
-    ids=["text", "metadata", "no image", "image"],
+    ids=["text", "metadata", "no document", "no image", "image"],
 )
 def test_damage_that_a_call_meets_is_mended_and_never_served(
     pictured: FaissStore, tmp_path: Path, statement: str, call: Callable[[FaissStore], object]

@@ -161,6 +161,9 @@ def test_examples(given_filter: Any, held: Any, passes: bool) -> None:
         ({"$or": [{"a": 1}, {"year": {"gte": []}}]}, "filter.$or[1].year.gte"),
         ({"$or": [1]}, "filter.$or[0]"),
         ({"$not": {"a": {"in": 3}}}, "filter.$not.a.in"),
+        ({"a": "\ud800"}, "filter.a"),
+        ({"a": {"lt": "\ud800"}}, "filter.a.lt"),
+        ({"\ud800": 1}, "filter"),
     ],
 )
 def test_a_malformed_filter_names_the_part_at_fault(given_filter: Any, field: str) -> None:

@@ -71,7 +71,7 @@ def test_writes_of_every_store_are_held_while_one_rebuilds(
 ) -> None:
     other = MilvusStore(milvus_uri)
     milvus_store.upsert("things", [document("a")])
-    milvus_store.hold_writes("things", 600)
+    milvus_store.hold_writes("things", 600, "a rebuild")
     for store in (milvus_store, other):
         with pytest.raises(CollectionHeld, match="being rebuilt"):
             store.upsert("things", [document("b")])
@@ -79,9 +79,9 @@ def test_writes_of_every_store_are_held_while_one_rebuilds(
             store.delete_document("things", "a")
         assert store.existing_ids("things", ["a", "b"]) == {"a"}
         assert [hit.document.id for hit in store.search("things", vector_of("a"), 3)] == ["a"]
-    milvus_store.hold_writes("things", 0)
+    milvus_store.hold_writes("things", 0, "a rebuild")
     other.upsert("things", [document("b")])
-    milvus_store.hold_writes("things", 0.001)  # whoever held it has died
+    milvus_store.hold_writes("things", 0.001, "a rebuild")  # whoever held it has died
     time.sleep(0.01)
     other.delete_document("things", "a")
     assert milvus_store.existing_ids("things", ["a", "b"]) == {"b"}
@@ -89,8 +89,48 @@ def test_writes_of_every_store_are_held_while_one_rebuilds(
     other.close()
 
 
+def test_a_hold_is_its_holders_alone(milvus_store: MilvusStore, milvus_uri: str) -> None:
+    other = MilvusStore(milvus_uri)
+    milvus_store.hold_writes("things", 600, "one")
+    for seconds in (600, 0):  # neither taken over nor given up
+        with pytest.raises(CollectionHeld, match="being rebuilt"):
+            other.hold_writes("things", seconds, "another")
+    with pytest.raises(CollectionHeld):
+        other.upsert("things", [document("a")])
+    milvus_store.hold_writes("things", 600, "one")
+    milvus_store.hold_writes("things", 0, "one")
+    other.hold_writes("things", 600, "another")
+    other.close()
+
+
+@pytest.mark.parametrize("then", ["replace", "drop"])
+def test_a_replacement_cut_short_loses_nothing_when_it_is_done_again_or_dropped(
+    milvus_store: MilvusStore, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    milvus_store.create("staged", 8, "another-model")
+    milvus_store.upsert("staged", [document("b")])
+    call = milvus_store._connection.call
+
+    def unreachable(what: str, *arguments: Any, **options: Any) -> Any:
+        if what == "drop_alias":
+            raise StoreUnreachable("gone")
+        return call(what, *arguments, **options)
+
+    with monkeypatch.context() as cut:
+        cut.setattr(milvus_store._connection, "call", unreachable)
+        with pytest.raises(StoreUnreachable):
+            milvus_store.replace("things", "staged")
+    if then == "replace":
+        milvus_store.replace("things", "staged")
+    else:
+        milvus_store.drop("staged")
+    assert [info.name for info in milvus_store.list()] == ["things"]
+    assert milvus_store.existing_ids("things", ["a", "b"]) == {"b"}
+    assert milvus_store.get("things").model == "another-model"
+
+
 def _hold(store: MilvusStore) -> None:
-    store.hold_writes("things", 600)
+    store.hold_writes("things", 600, "a rebuild")
 
 
 def _replace(store: MilvusStore) -> None:

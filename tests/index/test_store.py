@@ -75,6 +75,13 @@ def test_vectors_of_another_model_are_refused_as_they_are_written(store: VectorS
     assert store.existing_ids("things", ["a", "b"]) == {"b"}
 
 
+def test_vectors_of_another_model_are_not_searched_with(store: VectorStore) -> None:
+    store.upsert("things", [document("a")])
+    assert store.search("things", vector_of("a"), 1, None, "a-model")
+    with pytest.raises(OtherModel, match="'b-model'"):
+        store.search("things", vector_of("a"), 1, None, "b-model")
+
+
 def test_an_upsert_replaces_the_whole_document(store: VectorStore) -> None:
     store.upsert("things", [document("a", "old", PNG, kind="old")])
     store.upsert("things", [document("a", "new")])

@@ -88,6 +88,16 @@ def test_parquet_types_bytes_and_structs(tmp_path):
     }
 
 
+def test_a_parquet_cell_without_a_value_in_python_fails_alone(tmp_path):
+    days = pa.array([19_000, 2**31 - 1, 19_001], pa.int32()).cast(pa.date32())
+    table = pa.table({"id": ["a", "b", "c"], "text": ["one", "two", "three"], "day": days})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    found = read(tmp_path, "rows.parquet")
+    assert [getattr(entry, "id", None) for entry in found] == ["a", None, "c"]
+    assert found[1].source == "rows.parquet:2:"
+    assert "cannot be read" in found[1].reason
+
+
 def test_damaged_files_are_failures(tmp_path):
     (tmp_path / "rows.parquet").write_bytes(b"PAR1 no more of it")
     (tmp_path / "empty.csv").write_text("")

@@ -274,3 +274,18 @@ def test_vectors_do_not_enter_a_collection_that_changed_its_checkpoint_meanwhile
         refused = call(url, "POST", "/collections/new/documents", json={"documents": [{"text": "x"}]})
         assert (refused.status_code, refused.json()["type"]) == (409, "/problems/other-model")
         assert call(url, "GET", "/collections/new").json()["count"] == 0
+
+
+def test_a_query_is_not_answered_by_a_collection_that_changed_its_checkpoint_meanwhile(start, monkeypatch):
+    stores, submit = [], Engine.submit
+
+    def become_anothers(engine, *options):
+        stores[0].drop("new")
+        stores[0].create("new", 64, OLD)
+        return submit(engine, *options)
+
+    with start(before=stores.append) as url:
+        assert call(url, "PUT", "/collections/new").status_code == 201
+        monkeypatch.setattr(Engine, "submit", become_anothers)
+        refused = call(url, "POST", "/search", json={"query": "x", "collection": "new"})
+        assert (refused.status_code, refused.json()["type"]) == (409, "/problems/other-model")
