@@ -53,7 +53,8 @@ $(BIN)/python:
 	@for python in $(PYTHONS); do \
 	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	    echo "Creating $(VENV) with $$python"; \
-	    exec $$python -m venv --clear $(VENV); \
+	    $$python -m venv --clear $(VENV) && exit 0; \
+	    rm -rf $(VENV); exit 1; \
 	  fi; \
 	done; \
 	echo "Python 3.11 or newer was not found (tried: $(PYTHONS)); name one with PYTHON=..." >&2; exit 1

@@ -22,7 +22,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration
+from transformers import AutoConfig, AutoTokenizer, Qwen2VLForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from model import mini_base
@@ -36,6 +36,7 @@ MANIFEST = "solomon.json"
 VISION = "vision.safetensors"
 LOCAL = "local"  # the revision of a base that no hub delivered
 FORMAT_VERSION: Literal[1] = 1
+_PIECES, _PIECE = 256, 64 * 1024  # of a file of weights, read for its identity
 
 
 class Base(BaseModel):
@@ -134,8 +135,12 @@ def load_model(source: str | Path, progress: Progress = print) -> LoadedModel:
     folder = Path(source).expanduser()
     if (folder / MANIFEST).is_file():
         return _load_checkpoint(folder, progress)
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise CheckpointError(f"{folder} holds neither a {MANIFEST} nor a Qwen2-VL's config.json.")
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise CheckpointError(f"{folder} holds neither a {MANIFEST} nor a Qwen2-VL's config.json.")
+        return _load_plain(str(folder), progress)
+    if str(source).startswith(("/", ".", "~")):
+        raise CheckpointError(f"There is no folder {folder}. Give one with a checkpoint or a Qwen2-VL.")
     return _load_plain(str(source), progress)
 
 
@@ -150,11 +155,19 @@ def load_base(name: str, progress: Progress = print, revision: str | None = None
     commit = "main" if revision is None or Path(location).is_dir() else revision
     transformers_logging.disable_progress_bar()
     try:
+        _require_qwen2_vl(location, commit)
         tokenizer = AutoTokenizer.from_pretrained(location, revision=commit)
-        model = Qwen2VLForConditionalGeneration.from_pretrained(
-            location, revision=commit, dtype=torch.float32 if mini else "auto"
+        model, found = Qwen2VLForConditionalGeneration.from_pretrained(
+            location,
+            revision=commit,
+            dtype=torch.float32 if mini else "auto",
+            use_safetensors=True,  # the other format can run code
+            output_loading_info=True,
         )
-    except (OSError, ValueError, SafetensorError) as error:
+        if missing := sorted(found["missing_keys"]):
+            raise ValueError(f"it lacks weights, {missing[0]} for one.")
+        _add_route_tokens(name, model, tokenizer)
+    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, SafetensorError) as error:
         mend = (
             f"Remove {location} and start again: it is then built anew."
             if mini
@@ -165,8 +178,14 @@ def load_base(name: str, progress: Progress = print, revision: str | None = None
         raise CheckpointError(f"The model '{name}' cannot be loaded: {reason} {mend}") from error
     if mini:
         mini_base.give_eyes(model)
-    _add_route_tokens(name, model, tokenizer)
     return model.eval(), tokenizer
+
+
+def _require_qwen2_vl(location: str, commit: str) -> None:
+    """Raise ValueError for a model of another kind, which would load in part."""
+    kind = AutoConfig.from_pretrained(location, revision=commit).model_type
+    if kind != "qwen2_vl":
+        raise ValueError(f"it is a {kind}, and Solomon serves Qwen2-VL.")
 
 
 def base_revision(name: str, model: Any) -> str:
@@ -204,8 +223,42 @@ def _load_checkpoint(folder: Path, progress: Progress) -> LoadedModel:
         max_prompt_tokens=manifest.max_prompt_tokens,
         max_augment_tokens=manifest.max_augment_tokens,
         pooling=manifest.pooling,
-        checkpoint_sha256=file_sha256(folder / MANIFEST),
+        checkpoint_sha256=_checkpoint_identity(folder, manifest.base.model),
     )
+
+
+def folder_identity(folder: Path) -> str:
+    """A SHA-256 that tells a model's folder from one with other weights, wherever each lies.
+
+    Of the weights it reads the sizes, what they begin with (names and shapes), and pieces spread evenly
+    over the rest: training changes all of them, and many gigabytes would take long to read whole.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in (".json", ".safetensors", ".txt", ".model") or path.name == MANIFEST:
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            for at in range(0, size, max(_PIECE, size // _PIECES)):
+                file.seek(at)
+                digest.update(file.read(_PIECE))
+    return digest.hexdigest()
+
+
+def _identity(source: str, revision: str) -> str:
+    """What tells a base's vectors from another's: a folder's content, else a name and its revision."""
+    if Path(source).is_dir():
+        return folder_identity(Path(source))
+    return hashlib.sha256(f"{source}@{revision}".encode()).hexdigest()
+
+
+def _checkpoint_identity(folder: Path, base: str) -> str:
+    """The manifest's hash, which covers every file; on a base in a folder, together with that one's."""
+    manifest = file_sha256(folder / MANIFEST)
+    if not Path(base).is_dir():
+        return manifest
+    return hashlib.sha256(f"{manifest} {folder_identity(Path(base))}".encode()).hexdigest()
 
 
 def _hub_commit(revision: str) -> str | None:
@@ -238,7 +291,7 @@ def _load_plain(source: str, progress: Progress) -> LoadedModel:
         base=source,
         revision=revision,
         image_format=mini_base.IMAGE_FORMAT if source == mini_base.NAME else ImageFormat(square_side=None),
-        checkpoint_sha256=hashlib.sha256(f"{source}@{revision}".encode()).hexdigest(),
+        checkpoint_sha256=_identity(source, revision),
     )
 
 

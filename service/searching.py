@@ -120,4 +120,5 @@ class SearchService:
 
 
 def _as_vector(numbers: Sequence[float] | None) -> Vector:
-    return np.asarray(numbers, dtype=np.float32)
+    with np.errstate(over="ignore"):  # the index refuses infinities, and names the field
+        return np.asarray(numbers, dtype=np.float32)

@@ -150,8 +150,8 @@ class MilvusStore:
         with self._connection.writing():
             # Done again after a failure half-way, both names may lead to the new data already.
             self._connection.call("alter_alias", new.data_name, alias_of(name))
-            self._connection.call("drop_alias", alias_of(staged))
             self._remove_unless_named(old.data_name)
+            self._connection.call("drop_alias", alias_of(staged))
 
     def upsert(self, name: str, documents: Sequence[NewDocument], model: str | None = None) -> None:
         """Write documents; when it returns they are in Milvus's log and searchable. See the module."""

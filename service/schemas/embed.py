@@ -32,7 +32,7 @@ class RoutingBody(Body):
         None,
         ge=1,
         strict=True,
-        description="Most tokens of the written answer; the server's limit when left out.",
+        description="Most tokens of the written answer; when left out, as many as /info says.",
     )
 
 

@@ -216,11 +216,10 @@ def get_image_of_b(store: FaissStore) -> object:
     [
         ("UPDATE documents SET text = 'other' WHERE id = ?", search_near_b),
         ("UPDATE documents SET metadata = '{}' || ' ' WHERE id = ?", get_b),
-        ("DELETE FROM documents WHERE id = ?", search_near_b),
         (f"DELETE FROM images WHERE row = {ROW_OF}", get_image_of_b),
         (f"UPDATE images SET data = x'00' WHERE row = {ROW_OF}", get_image_of_b),
     ],
-    ids=["text", "metadata", "no document", "no image", "image"],
+    ids=["text", "metadata", "no image", "image"],
 )
 def test_damage_that_a_call_meets_is_mended_and_never_served(
     pictured: FaissStore, tmp_path: Path, statement: str, call: Callable[[FaissStore], object]
@@ -237,6 +236,14 @@ def test_damage_that_a_call_meets_is_mended_and_never_served(
     assert pictured.get_image("things", "a").data == b"picture of a"
     pictured.upsert("things", [document("d")])
     assert pictured.get("things").count == 3
+
+
+def test_a_document_that_is_not_where_it_was_is_damage_to_a_search(
+    pictured: FaissStore, tmp_path: Path
+) -> None:
+    spoil(tmp_path / "data" / "collections" / "things", "DELETE FROM documents WHERE id = ?", ["b"])
+    assert sorted(search_near_b(pictured)) == ["a", "c"]
+    assert pictured.get("things").lost == 1
 
 
 def test_an_export_that_meets_damage_says_so_and_the_next_one_is_whole(

@@ -129,6 +129,58 @@ def test_a_folder_that_holds_no_model_is_named(tmp_path):
         load_model(tmp_path, silent)
 
 
+def test_a_folder_that_is_not_there_is_named():
+    with pytest.raises(CheckpointError, match="There is no folder /nowhere/at/all"):
+        load_model("/nowhere/at/all", silent)
+
+
+def edit_weights(folder, change):
+    path = folder / "model.safetensors"
+    save_file(change(load_file(path)), path, metadata={"format": "pt"})
+
+
+def test_missing_weights_are_not_made_up(tmp_path):
+    folder = save_tiny_base(tmp_path / "base")
+    edit_weights(folder, lambda found: {name: t for name, t in found.items() if "layers.1." not in name})
+    with pytest.raises(CheckpointError, match=r"lacks weights, .*layers\.1\."):
+        load_model(folder, silent)
+
+
+def test_weights_of_another_shape_are_refused_in_a_sentence(tmp_path):
+    folder = save_tiny_base(tmp_path / "base")
+    edit_weights(folder, lambda found: {n: t[:-1].clone() if "norm" in n else t for n, t in found.items()})
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        load_model(folder, silent)
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path):
+    folder = save_tiny_base(tmp_path / "base")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "qwen2"}))
+    with pytest.raises(CheckpointError, match="it is a qwen2, and Solomon serves Qwen2-VL"):
+        load_model(folder, silent)
+
+
+def test_pickled_weights_are_refused(tmp_path):
+    folder = save_tiny_base(tmp_path / "base")
+    weights = folder / "model.safetensors"
+    torch.save(load_file(weights), folder / "pytorch_model.bin")
+    weights.unlink()
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        load_model(folder, silent)
+
+
+def test_a_folder_is_known_by_its_content_and_not_by_its_path(tmp_path, monkeypatch):
+    folder = save_tiny_base(tmp_path / "base")
+    first = load_model(folder, silent).checkpoint_sha256
+    monkeypatch.chdir(tmp_path)
+    assert load_model("base", silent).checkpoint_sha256 == first
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_model("~/base", silent).checkpoint_sha256 == first
+    edit_weights(folder, lambda found: {name: tensor / 2 for name, tensor in found.items()})
+    assert load_model(folder, silent).checkpoint_sha256 != first
+
+
 @torch.no_grad()
 def test_a_checkpoint_comes_back_as_it_was_trained(exported):
     loaded = load_model(exported.folder, silent)
@@ -253,7 +305,7 @@ def test_the_base_is_asked_for_at_the_commit_of_the_manifest(copy, monkeypatch):
         asked.append((name, revision))
         raise OSError("no network")
 
-    monkeypatch.setattr(checkpoint.AutoTokenizer, "from_pretrained", ask)
+    monkeypatch.setattr(checkpoint.AutoConfig, "from_pretrained", ask)  # which is asked first
     for revision in ("0123abc", "local"):
         edit_manifest(copy, base={"model": "owner/name", "revision": revision})
         with pytest.raises(CheckpointError, match="no network"):

