@@ -48,7 +48,7 @@ def wait_for_cards(page):
 
 
 def test_it_lists_the_collections(page):
-    page.wait_for("document.querySelector('#collection option')")
+    page.wait_for("document.querySelector('#collection option') !== null")
     assert f"default ({len(demo_documents())} documents)" in text(page, "#collection")
 
 
