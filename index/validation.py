@@ -200,9 +200,9 @@ def _is_sound_key(key: str) -> bool:
 
 def _is_plain(value: object) -> bool:
     """Whether a value is certainly sound, which most are and which is soon told."""
+    if isinstance(value, str):
+        return value.isascii()
     kind = type(value)
-    if kind is str:
-        return value.isascii()  # type: ignore[attr-defined]
     return value is None or kind is bool or (kind is int and value in _INT64)
 
 

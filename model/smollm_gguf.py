@@ -1,7 +1,7 @@
 """Reads SmolLM2's GGUF file: its shape, its weights and its vocabulary, in one go.
 
 transformers reads such files as well, but walks through the vocabulary once for each thing that it wants to
-know, which takes a multiple of all else that a first start has to do. It remains the reference in the tests.
+know, which took most of the time of building the base. It remains the reference in the tests.
 """
 
 from __future__ import annotations

@@ -11,9 +11,8 @@ from typing import Self
 
 from index.types import CollectionHeld, StoreError, VectorStore
 
-HOLD_SECONDS = (
-    120  # that others refuse writes, unless told again: how long a replica that died keeps them out
-)
+# That others refuse writes, unless told again: so long does a replica that died keep them out.
+HOLD_SECONDS = 120
 _RENEWALS = 10  # tries to tell them again before a hold would end
 
 

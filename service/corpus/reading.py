@@ -152,20 +152,22 @@ def _parquet_rows(portion: Portion) -> _Rows:
             groups = range(portion.start, portion.stop or file.num_row_groups)
             number = 1 + sum(file.metadata.row_group(group).num_rows for group in range(portion.start))
             for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=list(groups)):
-                for at in range(batch.num_rows):
-                    yield number, _parquet_row(batch, at)
+                for row in _parquet_batch(batch):
+                    yield number, row
                     number += 1
     except pa.ArrowException as error:
         yield 0, Unreadable(f"is not Parquet, or is damaged ({error}).")
 
 
-def _parquet_row(batch: Any, at: int) -> Mapping[str, Any] | Unreadable:
-    """One row of a record batch; a cell that Python has no value for spoils its row alone."""
+def _parquet_batch(batch: Any) -> Iterable[Mapping[str, Any] | Unreadable]:
+    """The rows of a record batch; a cell that Python has no value for spoils its row alone."""
     try:
-        row: Mapping[str, Any] = batch.slice(at, 1).to_pylist()[0]
+        rows: Iterable[Mapping[str, Any]] = batch.to_pylist()
     except (ValueError, OverflowError) as error:
-        return Unreadable(f"has a value that cannot be read ({error}).")
-    return row
+        if batch.num_rows == 1:
+            return [Unreadable(f"has a value that cannot be read ({error}).")]
+        return [row for at in range(batch.num_rows) for row in _parquet_batch(batch.slice(at, 1))]
+    return rows
 
 
 def _lines(portion: Portion) -> Iterator[bytes]:
