@@ -120,3 +120,15 @@ def test_a_moving_mean_stays_among_its_values(values, weight):
     for entry in values:
         mean.add(entry)
     assert min(values) - 1e-6 <= mean.value <= max(values) + 1e-6
+
+
+def test_a_remembered_embedding_counts_no_tokens_and_moves_no_saving():
+    metrics, saved = Metrics(), "solomon_augment_seconds_saved_total"
+    metrics.on_embedding(embedding(Route.AUGMENT, "forced", 1.0), InputType.QUERY, 1.0)
+    for _ in range(50):
+        metrics.on_embedding(embedding(Route.AUGMENT, "forced", 0.0), InputType.QUERY, 0.0)
+    metrics.on_embedding(embedding(Route.EMBED, "auto", 0.25), InputType.QUERY, 0.25)
+    text = metrics.render()[0].decode()
+    assert value(text, saved) == pytest.approx(0.75)
+    assert value(text, 'solomon_tokens_total{kind="prompt"}') == 2
+    assert value(text, 'solomon_route_total{decision="forced",route="augment"}') == 51
