@@ -4,6 +4,9 @@
 VENV    := .venv
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --disable-pip-version-check
+# pip compiles modules on one core, this on all. Left to the first import, every start would pay for it where
+# Python may not write there. Some packages hold files for newer Pythons, which no one misses.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
 SOURCES := pyproject.toml constraints.txt
@@ -59,11 +62,12 @@ $(BIN)/python:
 	done; \
 	echo "Python 3.11 or newer was not found (tried: $(PYTHONS)); name one with PYTHON=..." >&2; exit 1
 
-# Modules are compiled when they are first imported: most of what pip would compile never is.
 $(RUNTIME): $(SOURCES) | $(BIN)/python
 	$(PIP) install --no-compile -c constraints.txt -e .
+	$(COMPILE)
 	@touch $@
 
 $(DEV): $(SOURCES) | $(BIN)/python
 	$(PIP) install --no-compile -c constraints.txt -e '.[dev,train]'
+	$(COMPILE)
 	@touch $(RUNTIME) $@
