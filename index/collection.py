@@ -32,6 +32,7 @@ from index.settings import IndexSettings
 from index.snapshot import UnusableSnapshot
 from index.types import (
     CollectionInfo,
+    DamagedLog,
     Document,
     Hit,
     Image,
@@ -57,7 +58,10 @@ _logger = logging.getLogger(__name__)
 
 
 class Collection:
-    """An open collection; thread-safe. After `close` every call raises `UnknownCollection`."""
+    """An open collection; thread-safe. After `close` every call raises `UnknownCollection`.
+
+    Calls that read or write documents raise `DamagedLog` where they meet damage, or the upkeep has.
+    """
 
     def __init__(self, folder: Path, snapshot_every: int, index: IndexSettings | None = None) -> None:
         """Open the collection in a folder and bring its view up to date.
@@ -103,6 +107,7 @@ class Collection:
             settings.model,
             lost=self._log.lost,
             recall=view.recall,
+            damage=None if self._upkeep.damage is None else str(self._upkeep.damage),
         )
 
     def upsert(self, documents: Sequence[NewDocument], model: str | None = None) -> None:
@@ -129,24 +134,24 @@ class Collection:
 
     def document(self, document_id: str) -> Document:
         """One document. Raises `UnknownDocument`."""
-        with self._open():
+        with self._sound():
             return self._log.document(document_id)
 
     def image(self, document_id: str) -> Image:
         """A document's image. Raises `UnknownDocument`."""
-        with self._open():
+        with self._sound():
             return self._log.image(document_id)
 
     def existing_ids(self, ids: Sequence[str]) -> set[str]:
         """Which of the ids the collection holds."""
-        with self._open(), self._log.snapshot() as now:
+        with self._sound(), self._log.snapshot() as now:
             return set(now.rows_of(ids))
 
     def records(self) -> Iterator[Sequence[Record]]:
         """Every document with its vector and image, by row key, in batches that are each as of one moment."""
         row = 0
         while True:
-            with self._open():
+            with self._sound():
                 batch = self._log.records_after(row)
             if not batch:
                 return
@@ -155,7 +160,7 @@ class Collection:
 
     def records_of(self, ids: Sequence[str]) -> Sequence[Record]:
         """Those of the documents that there are, with their vectors and images."""
-        with self._open():
+        with self._sound():
             return self._log.records_of(ids)
 
     def backup(self, target: Path) -> None:
@@ -163,7 +168,7 @@ class Collection:
 
         Closing does not wait for the end of it; this then raises `UnknownCollection`.
         """
-        with self._open():
+        with self._sound():
             write_backup(self._log, self.name, target, self._check_open)
 
     def verify(self) -> Verification:
@@ -184,7 +189,7 @@ class Collection:
         query = unit_vector(vector, self._log.settings.dimensions)
         k = check_k(k)
         condition = None if filter is None else parse_filter(filter)
-        with self._open(), self._as_of_now() as (view, log):
+        with self._sound(), self._as_of_now() as (view, log):
             passing = None if condition is None else self._columns.passing(condition, view, log)
             neighbours = view.search(query, k, passing, log)
             documents = log.documents(neighbours.rows)
@@ -234,7 +239,7 @@ class Collection:
     @contextmanager
     def _changing(self) -> Iterator[None]:
         """Hold off other writers, with a view that has followed the log so far, and show what is written."""
-        with self._writing, self._open():
+        with self._writing, self._sound():
             self._settle()
             yield
             self._views.show()
@@ -267,6 +272,14 @@ class Collection:
         else:
             self._upkeep.restored(mark)
         return view
+
+    @contextmanager
+    def _sound(self) -> Iterator[None]:
+        """Be counted among the calls under way; raises `DamagedLog` for damage that the upkeep has met."""
+        with self._open():
+            if self._upkeep.damage is not None:
+                raise DamagedLog(str(self._upkeep.damage))
+            yield
 
     def _open(self, refusal: Callable[[], Exception] | None = None) -> AbstractContextManager[None]:
         """Be counted among the calls under way; raises `UnknownCollection` after `close`."""

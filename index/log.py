@@ -8,7 +8,8 @@ number are new. Vectors and images have tables of their own, so that walking the
 
 What a call reads it checks against the row's checksum, and raises `DamagedLog` rather than return it.
 Opening compares the log with its journal of changes (`index.journal`) and with its own count and digest;
-a log of up to 64 MiB is verified as a whole (`index.verification`).
+a log of up to 64 MiB is verified as a whole (`index.verification`). The index of ids of a larger one is
+checked after opening, by whoever calls `check_ids`; its other rows as they are read.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ from index.types import (
     UnknownDocument,
     Vectors,
 )
-from index.verification import damage_in
+from index.verification import damage_in, id_index_damage_in
 
 JOURNAL_FILE = "changes.journal"  # beside the database
 VERIFIED_AT_OPENING = 64 * 2**20  # bytes
@@ -98,6 +99,8 @@ class DocumentLog:
         """
         self._path = path
         self._readers = ReadConnections(path)
+        #: Whether the index of ids still has to be compared with the documents, which takes seconds.
+        self.ids_unchecked = False
         with storage_errors(path):
             self._writer = connect(path)
             try:
@@ -272,12 +275,18 @@ class DocumentLog:
 
         Where `stopping` comes to hold, what is returned counts for nothing.
         """
-        with self._readers.lend() as connection:
-            connection.set_progress_handler(stopping, _STEPS)
-            try:
-                return list(damage_in(connection, self.settings.dimensions))
-            finally:
-                connection.set_progress_handler(None, 0)
+        with self._interruptible(stopping) as connection:
+            return list(damage_in(connection, self.settings.dimensions))
+
+    def check_ids(self, stopping: Callable[[], bool] = lambda: False) -> None:
+        """Compare the index of ids with the documents; reads and writes go on meanwhile.
+
+        Raises `DamagedLog` if they differ, and `StorageError` where `stopping` comes to hold.
+        """
+        with self._interruptible(stopping) as connection:
+            for damage in id_index_damage_in(connection):
+                raise self._damage(damage)
+        self.ids_unchecked = False
 
     def backup(
         self, target: sqlite3.Connection, progress: Callable[[int, int, int], None] | None = None
@@ -300,6 +309,15 @@ class DocumentLog:
         self._readers.close()
         self._writer.close()
 
+    @contextmanager
+    def _interruptible(self, stopping: Callable[[], bool]) -> Iterator[sqlite3.Connection]:
+        with self._readers.lend() as connection:
+            connection.set_progress_handler(stopping, _STEPS)
+            try:
+                yield connection
+            finally:
+                connection.set_progress_handler(None, 0)
+
     def _check_format(self) -> None:
         found = read_format(self._writer, self._path)
         if found != FORMAT:
@@ -315,6 +333,7 @@ class DocumentLog:
                 raise self._damage(f"its last {missing} acknowledged changes are missing")
         size = self._path.stat().st_size + self._checkpointer.wal_bytes()
         thorough = size <= VERIFIED_AT_OPENING
+        self.ids_unchecked = not thorough
         for damage in damage_in(self._writer, self.settings.dimensions, thorough=thorough):
             raise self._damage(damage)
 

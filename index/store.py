@@ -6,8 +6,9 @@
     data_dir/staging/, trash/, damaged/: see `index.folders`
 
 A collection whose files turn out to be damaged, at opening or in any call, is salvaged: what is sound goes
-into a new log, what is not is named, and the call is made again. One that cannot be salvaged is listed as
-unusable and refuses its calls; the others are open. What makes, removes or exchanges a collection holds its
+into a new log, what is not is named, and the call is made again; damage that its upkeep meets is told in
+`list` and mended by the next call. One that cannot be salvaged is listed as unusable and refuses its calls;
+the others are open. What makes, removes or exchanges a collection holds its
 name, however long that takes, and no other: calls on the other collections, and the list of all, go on.
 """
 
@@ -111,7 +112,10 @@ class FaissStore:
 
         One that is being salvaged or exchanged is listed as it was before.
         """
-        unusable = {name: CollectionInfo(name, 0, 0, UNUSABLE, "") for name in self._unusable.copy()}
+        unusable = {
+            name: CollectionInfo(name, 0, 0, UNUSABLE, "", damage=str(reason))
+            for name, reason in self._unusable.copy().items()
+        }
         served = {name: collection.last_info for name, collection in self._open.copy().items()}
         return sorted((unusable | served).values(), key=lambda info: info.name)
 

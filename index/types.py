@@ -72,6 +72,8 @@ class CollectionInfo:
     lost: int = 0  # documents that damage has cost it, and that were not written again since
     # Recall@10 against exact search, as last measured: 1 where search is exact, None where nobody measures.
     recall: float | None = field(default=None, compare=False)
+    # Why it cannot be served, or what damage was met that the next call to its documents will have mended.
+    damage: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

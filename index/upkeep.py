@@ -3,6 +3,9 @@
 One thread at a time works off what is due, and ends. It reads the log and views that do not change, so
 neither searches nor writes wait for it; only the switch to a new layout holds writers off, for as long as it
 takes to copy what was written meanwhile.
+
+Before all that, it compares the ids of a log that was too large to be verified at opening. Damage that it
+meets ends its work: the collection's next call raises it, as if it had met it itself.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from index.flat import FlatVectors
 from index.log import DocumentLog
 from index.settings import IndexSettings
 from index.snapshot import NO_MARK, SnapshotMark, snapshot_mark, write_snapshot
-from index.types import Vectors
+from index.types import DamagedLog, StorageError, Vectors
 from index.view import FLAT, Rows, View
 
 _MIN_DEAD = 1024  # compacting a smaller layout is not worth the copy
@@ -89,6 +92,8 @@ class Upkeep:
         self._measure = False
         self._measured_rows = 0  # of the segment, when its recall was last measured
         self._tried = NO_MARK  # the last snapshot, be it that the disk refused it
+        #: Damage that was met; nothing is begun any more.
+        self.damage: DamagedLog | None = None
         #: What the snapshot on disk holds; None if there is none.
         self.saved: SnapshotMark | None = None
 
@@ -153,6 +158,15 @@ class Upkeep:
                 due()
             except Stopped:
                 continue
+            except DamagedLog as damage:
+                _logger.error(
+                    "upkeep of collection %s: %s What is sound is recovered by the next call to its "
+                    "documents, or by `solomon index verify %s --repair`.",
+                    self._name,
+                    damage,
+                    self._name,
+                )
+                self.damage = damage
             except Exception:
                 # Whatever it was (memory, disk, damage), the collection is served as it is.
                 _logger.exception("upkeep of collection %s failed", self._name)
@@ -163,8 +177,10 @@ class Upkeep:
 
     def _due(self, view: View) -> Callable[[], None] | None:
         """What should be done next."""
-        if view.sequence < self._resting_until:
+        if self.damage is not None or view.sequence < self._resting_until:
             return None
+        if self._log.ids_unchecked:
+            return self._check_ids
         segment = view.layout.segment
         if self._is_mostly_dead(view):
             return self._make_anew
@@ -180,6 +196,14 @@ class Upkeep:
         elif self._measure:
             return self._measure_recall
         return self._save_unless_stopped if self._snapshot_is_due(view) else None
+
+    def _check_ids(self) -> None:
+        try:
+            self._log.check_ids(self._stopping.is_set)
+        except StorageError as error:
+            if self._stopping.is_set():
+                raise Stopped from error
+            raise
 
     def _is_worth_absorbing(self, view: View, segment: AnnSegment) -> bool:
         if view.sequence == self._quiet_since and view.tail_size > _QUIET_TAIL:

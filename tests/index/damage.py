@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from index.schema import PAGE_SIZE
 from index.store import FaissStore
 from index.types import UnknownDocument
 from tests.index.documents import vector_of
 
 Texts = Mapping[str, str | None]  # by id; None: deleted
+
+# How a database's pages begin: those of its tables, and those of its only index, which is over the ids.
+TABLE_BRANCH, TABLE_LEAF, INDEX_BRANCH, INDEX_LEAF = 0x05, 0x0D, 0x02, 0x0A
 
 
 def flip_bits(file: Path, choose: random.Random, count: int = 1) -> None:
@@ -28,6 +32,12 @@ def cut_short(file: Path, choose: random.Random) -> None:
     """Take away the end of a file."""
     content = file.read_bytes()
     file.write_bytes(content[: choose.randrange(len(content))])
+
+
+def pages_of(file: Path, kind: int) -> list[int]:
+    """Where in a database's file its pages of a kind begin, but for the first page."""
+    content = file.read_bytes()
+    return [at for at in range(PAGE_SIZE, len(content), PAGE_SIZE) if content[at] == kind]
 
 
 def check_damaged(store: FaissStore, name: str, expected: Texts, undecided: Texts | None = None) -> set[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 from index import upkeep
 from index.ann import HNSW, IVF, AnnSegment
 from index.ann_training import SegmentTraining
-from index.collection import SNAPSHOT_FILE
+from index.collection import LOG_FILE, SNAPSHOT_FILE
 from index.recall import PROBES, Probes
 from index.settings import IndexSettings
 from index.store import FaissStore
@@ -303,6 +305,27 @@ def test_a_failed_upkeep_is_logged_and_the_collection_goes_on(
     assert settled(store).index_kind == "flat"
     assert "no memory for cells" in caplog.text
     assert recall(store, np.arange(1100)) == 1.0
+
+
+def test_damage_that_upkeep_meets_is_told_and_the_next_call_has_it_mended(
+    opening: Callable[..., FaissStore], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = opening(kind="flat")
+    store.upsert("things", documents(0, 1100))
+    settled(store)
+    with closing(sqlite3.connect(tmp_path / "collections" / "things" / LOG_FILE)) as log:
+        log.execute("UPDATE vectors SET vector = zeroblob(64) WHERE row = 500")
+        log.commit()
+    store._collection("things")._upkeep._settings = IndexSettings(kind=HNSW)
+    store._collection("things")._upkeep.look()
+    info = settled(store)
+    assert info.index_kind == "flat"
+    assert "row 500" in str(info.damage)
+    assert info.damage in [listed.damage for listed in store.list()]
+    assert f"upkeep of collection things: {info.damage}" in caplog.text
+    assert len(store.search("things", VECTORS[0], 1000)) == 1000
+    assert (store.get("things").damage, store.get("things").lost) == (None, 1)
+    assert [loss.id for loss in store.verify("things").losses] == ["doc-499"]
 
 
 def test_recall_is_measured_again_on_what_was_searched_for(
