@@ -8,7 +8,7 @@ time of augmented queries (forced ones are evidence too) less that of embedded o
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import structlog
@@ -65,38 +65,43 @@ class Reader(Protocol):
 
 
 class _Collections(Collector):
-    """Documents and recall of each collection, asked of the store at scrape time."""
+    """What there is to tell of each collection, asked of the store at scrape time."""
 
     def __init__(self, read: Callable[[], Iterable[CollectionInfo]]) -> None:
         self._read = read
 
     def describe(self) -> list[GaugeMetricFamily]:
         """The metrics without values, so that registering them does not read the store."""
-        return [self._documents(), self._recall()]
+        return [
+            _gauge("solomon_collection_documents", "Documents of a collection."),
+            _gauge(
+                "solomon_index_recall",
+                "Recall@10 of a collection's index against exact search, as last measured; flat is 1.",
+            ),
+            _gauge(
+                "solomon_collection_damaged",
+                "1 where a collection cannot be served, or damage to it was met and is not mended yet.",
+            ),
+            _gauge(
+                "solomon_collection_lost_documents",
+                "Documents that damage has cost a collection and that were not added again since.",
+            ),
+        ]
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> list[GaugeMetricFamily]:
         """One sample a collection; of recall, where it is known."""
-        documents, recall = self._documents(), self._recall()
+        families = documents, recall, damaged, lost = self.describe()
         for info in self._read():
             documents.add_metric([info.name], info.count)
+            damaged.add_metric([info.name], info.damage is not None)
+            lost.add_metric([info.name], info.lost)
             if info.recall is not None:
                 recall.add_metric([info.name], info.recall)
-        yield documents
-        yield recall
+        return list(families)
 
-    @staticmethod
-    def _recall() -> GaugeMetricFamily:
-        return GaugeMetricFamily(
-            "solomon_index_recall",
-            "Recall@10 of a collection's index against exact search, as last measured; flat is 1.",
-            labels=["collection"],
-        )
 
-    @staticmethod
-    def _documents() -> GaugeMetricFamily:
-        return GaugeMetricFamily(
-            "solomon_collection_documents", "Documents of a collection.", labels=["collection"]
-        )
+def _gauge(name: str, documentation: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, documentation, labels=["collection"])
 
 
 class Metrics:

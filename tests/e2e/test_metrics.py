@@ -19,6 +19,8 @@ NAMES = {
     "solomon_rejected": {"reason"},
     "solomon_collection_documents": {"collection"},
     "solomon_index_recall": {"collection"},
+    "solomon_collection_damaged": {"collection"},
+    "solomon_collection_lost_documents": {"collection"},
     "solomon_http_requests": {"path", "status"},
     "solomon_http_request_seconds": {"path"},
     "solomon_requests_in_flight": set(),

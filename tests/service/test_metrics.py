@@ -20,6 +20,8 @@ NAMES = [
     "solomon_rejected_total",
     "solomon_collection_documents",
     "solomon_index_recall",
+    "solomon_collection_damaged",
+    "solomon_collection_lost_documents",
     "solomon_http_requests_total",
     "solomon_http_request_seconds",
     "solomon_requests_in_flight",
@@ -72,6 +74,8 @@ def test_after_a_mixed_load_every_name_has_a_value(client):
     assert value(text, 'solomon_route_total{decision="forced",route="embed"}') == 2
     assert value(text, 'solomon_collection_documents{collection="default"}') == 2
     assert value(text, 'solomon_index_recall{collection="default"}') == 1
+    assert value(text, 'solomon_collection_damaged{collection="default"}') == 0
+    assert value(text, 'solomon_collection_lost_documents{collection="default"}') == 0
     assert value(text, 'solomon_rejected_total{reason="invalid-input"}') == 1
     assert value(text, 'solomon_search_latency_seconds_count{route="none",stage="total"}') == 1
     assert value(text, "solomon_queue_depth") == 0
