@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -34,6 +36,7 @@ from model.smollm import Progress, file_sha256
 
 MANIFEST = "solomon.json"
 VISION = "vision.safetensors"
+_HUB_SECONDS = 10.0
 LOCAL = "local"  # the revision of a base that no hub delivered
 FORMAT_VERSION: Literal[1] = 1
 _PIECES, _PIECE = 256, 64 * 1024  # of a file of weights, read for its identity
@@ -154,12 +157,14 @@ def load_base(name: str, progress: Progress = print, revision: str | None = None
     location = str(mini_base.ensure_mini_base(progress=progress)) if mini else name
     commit = "main" if revision is None or Path(location).is_dir() else revision
     transformers_logging.disable_progress_bar()
+    # Without a network every file would be asked for five times, which takes most of a minute.
+    source = {"revision": commit, "local_files_only": Path(location).is_dir() or not _hub_answers(location)}
     try:
-        _require_qwen2_vl(location, commit)
-        tokenizer = AutoTokenizer.from_pretrained(location, revision=commit)
+        _require_qwen2_vl(location, source)
+        tokenizer = AutoTokenizer.from_pretrained(location, **source)
         model, found = Qwen2VLForConditionalGeneration.from_pretrained(
             location,
-            revision=commit,
+            **source,
             dtype=torch.float32 if mini else "auto",
             use_safetensors=True,  # the other format can run code
             output_loading_info=True,
@@ -181,9 +186,20 @@ def load_base(name: str, progress: Progress = print, revision: str | None = None
     return model.eval(), tokenizer
 
 
-def _require_qwen2_vl(location: str, commit: str) -> None:
+def _hub_answers(name: str) -> bool:
+    """Whether the hub can be asked for a model; where it cannot, what is in its cache must do."""
+    try:
+        HfApi().model_info(name, timeout=_HUB_SECONDS)
+    except HfHubHTTPError:  # it answered: transformers tells what is wrong with the name
+        return True
+    except Exception:  # no network, each HTTP library's own way of saying so, or a name that is none
+        return False
+    return True
+
+
+def _require_qwen2_vl(location: str, source: dict[str, Any]) -> None:
     """Raise ValueError for a model of another kind, which would load in part."""
-    kind = AutoConfig.from_pretrained(location, revision=commit).model_type
+    kind = AutoConfig.from_pretrained(location, **source).model_type
     if kind != "qwen2_vl":
         raise ValueError(f"it is a {kind}, and Solomon serves Qwen2-VL.")
 

@@ -11,13 +11,13 @@ class InputError(SolomonError):
     """An item or option that cannot be embedded as given.
 
     `field` is the offending part of the item ("text", "image", "instruction", "route", ...), `reason`
-    a stable machine-readable word, and the message says what is wrong and how to mend it.
+    a stable machine-readable word, `message` what is wrong and `mend` what to do about it, both sentences.
     """
 
-    def __init__(self, field: str, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-        self.reason = reason
+    def __init__(self, field: str, reason: str, message: str, mend: str) -> None:
+        super().__init__(f"{message} {mend}")
+        self.field, self.reason = field, reason
+        self.message, self.mend = message, mend
 
 
 class EmptyItem(InputError):

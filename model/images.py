@@ -107,7 +107,8 @@ def prepare_image(
             "image",
             "aspect_ratio",
             f"The image is {image.width} x {image.height} pixels, more than {_MAX_ASPECT} times as long as "
-            "wide; crop it.",
+            "wide.",
+            "Crop it.",
         )
     processor = _dynamic_processor(image_format)
     processed = processor(images=[image], return_tensors="pt")
@@ -125,7 +126,8 @@ def decode_image(data: bytes, limits: ImageLimits = ImageLimits()) -> Image.Imag
         raise ImageTooLarge(
             "image",
             "image_bytes",
-            f"The image has {len(data):,} bytes and the limit is {limits.max_bytes:,}; send a smaller one.",
+            f"The image has {len(data):,} bytes and the limit is {limits.max_bytes:,}.",
+            "Send a smaller one.",
         )
     try:
         image = Image.open(io.BytesIO(data), formats=ACCEPTED_FORMATS)
@@ -135,7 +137,8 @@ def decode_image(data: bytes, limits: ImageLimits = ImageLimits()) -> Image.Imag
         raise NotAnImage(
             "image",
             "not_an_image",
-            f"The image's bytes are not a {_ACCEPTED_NAMES} image, or are cut short; send one of these.",
+            f"The image's bytes are not a {_ACCEPTED_NAMES} image, or are cut short.",
+            "Send a whole file of one of these kinds.",
         ) from error
     width, height = image.size
     if max(width, height) > limits.max_side or width * height > limits.max_pixels:
@@ -148,7 +151,8 @@ def decode_image(data: bytes, limits: ImageLimits = ImageLimits()) -> Image.Imag
         raise NotAnImage(
             "image",
             "image_damaged",
-            f"The {image.format} image is cut short or damaged; send the whole file. ({error})",
+            f"The {image.format} image is cut short or damaged ({error}).",
+            "Send the whole file.",
         ) from error
 
 
@@ -192,7 +196,7 @@ def _too_many_pixels(size: str, limits: ImageLimits) -> ImageTooLarge:
     return ImageTooLarge(
         "image",
         "image_pixels",
-        f"The image has {size}; the limits are {limits.max_side:,} a side and {limits.max_pixels:,} in all. "
+        f"The image has {size}; the limits are {limits.max_side:,} a side and {limits.max_pixels:,} in all.",
         "Scale it down.",
     )
 

@@ -110,7 +110,7 @@ class PromptEncoder:
         has_text = text is not None and bool(text.strip())
         if not has_text and image_tokens == 0:
             raise EmptyItem(
-                "text", "empty_item", "The item has neither text nor an image; give at least one."
+                "text", "empty_item", "The item has neither text nor an image.", "Give at least one."
             )
         lead = instruction.strip() if instruction else ""
         whole = "\n".join(part for part in (lead, text if has_text else None) if part)
@@ -139,7 +139,7 @@ class PromptEncoder:
             text.encode()
         except UnicodeEncodeError as error:
             raise InputError(
-                "text", "not_unicode", "The text holds unpaired surrogates; send valid Unicode."
+                "text", "not_unicode", "The text holds unpaired surrogates.", "Send valid Unicode."
             ) from error
         return list(self._plain.encode(text, add_special_tokens=False).ids)
 
@@ -162,12 +162,12 @@ class PromptEncoder:
     ) -> list[int]:
         """The text's ids cut to `room`, or `TooLong` with the field that has to shrink."""
         if room < 0:
-            raise _too_long("image", size, limit, "send a smaller image")
+            raise _too_long("image", size, limit, "Send a smaller image.")
         lead_count = len(self.plain_ids(lead + "\n")) if lead else 0
         if lead_count > room:
-            raise _too_long("instruction", size, limit, "shorten the instruction")
+            raise _too_long("instruction", size, limit, "Shorten the instruction.")
         if not truncate:
-            raise _too_long("text", size, limit, "shorten it; /embed also cuts it where `truncate` is true")
+            raise _too_long("text", size, limit, "Shorten it; /embed also cuts it where `truncate` is true.")
         return body_ids[:room]
 
 
@@ -186,4 +186,4 @@ def _without_added_tokens(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 
 
 def _too_long(field: str, size: str, limit: int, mend: str) -> TooLong:
-    return TooLong(field, "too_long", f"The prompt has {size} tokens and the limit is {limit:,}; {mend}.")
+    return TooLong(field, "too_long", f"The prompt has {size} tokens and the limit is {limit:,}.", mend)

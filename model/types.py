@@ -93,7 +93,8 @@ class EngineInfo:
     base_revision: str
     dimensions: int
     max_prompt_tokens: int
-    max_augment_tokens: int
+    max_augment_tokens: int  # of an answer whose request says nothing
+    longest_augmentation: int  # that a request may ask for
     augment_threshold: float
     pooling: str
     device: str

@@ -40,11 +40,15 @@ _RETRY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class RequestItem:
-    """An item as it was sent: `image` is a reference, `address` its place in the request."""
+    """An item as it was sent: `image` is a reference, `address` its place in the request.
+
+    `bare`: a string, not an object, so that its text has no address of its own.
+    """
 
     address: str
     text: str | None = None
     image: str | None = None
+    bare: bool = False
 
 
 @dataclass(slots=True)
@@ -127,10 +131,10 @@ class EmbeddingService:
                     message = (
                         f"The images of the call are together larger than {self._max_image_bytes} bytes."
                     )
-                    raise ImageTooLarge("image", "bytes", f"{message} Send fewer in one call.")
+                    raise ImageTooLarge("image", "bytes", message, "Send fewer in one call.")
                 return Item(text=item.text, image=image)
             except InputError as error:
-                raise item_problem(error, item.address) from None
+                raise item_problem(error, item.address, item.bare) from None
 
         return await _all_or_nothing([partial(one, item) for item in items], deadline)
 
@@ -145,17 +149,17 @@ class EmbeddingService:
         """As `embed`, for admitted items whose images are at hand; `items` gives their addresses."""
         slots = asyncio.Semaphore(_PREPARED_AT_ONCE)
 
-        async def one(address: str, item: Item) -> Embedding:
+        async def one(place: RequestItem, item: Item) -> Embedding:
             try:
                 with traced(self._tracer, "embed") as span:
                     embedding = await self._embed_one(item, options, deadline, slots, admission)
                     trace_embedding(self._tracer, span, embedding)
                 return embedding
             except InputError as error:
-                raise item_problem(error, address) from None
+                raise item_problem(error, place.address, place.bare) from None
 
-        pairs = zip((item.address for item in items), resolved, strict=True)
-        return await _all_or_nothing([partial(one, address, item) for address, item in pairs], deadline)
+        pairs = zip(items, resolved, strict=True)
+        return await _all_or_nothing([partial(one, place, item) for place, item in pairs], deadline)
 
     async def _embed_one(
         self,

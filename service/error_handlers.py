@@ -49,6 +49,15 @@ _MENDS: Mapping[str, str] = {
 }
 
 
+# Where pydantic keeps a bound, and how it is said.
+_BOUNDS: Mapping[str, tuple[str, str]] = {
+    "greater_than_equal": ("ge", "at least"),
+    "greater_than": ("gt", "more than"),
+    "less_than_equal": ("le", "at most"),
+    "less_than": ("lt", "less than"),
+}
+
+
 def field_path(location: Sequence[int | str]) -> str:
     """A pydantic location as an address in the request: ("body", "input", "<list>", 3) is input[3]."""
     path = ""
@@ -65,6 +74,24 @@ def _message(error: Mapping[str, Any]) -> str:
     return message if message.endswith(".") else f"{message}."
 
 
+def _field_error(entry: Mapping[str, Any]) -> FieldError:
+    if entry["type"] == "field_fault":  # of a validator of ours, see service.schemas.base
+        fault = entry["ctx"]
+        place = (*entry["loc"], fault["field"]) if fault["field"] else entry["loc"]
+        return FieldError(field_path(place), fault["message"], fault["mend"])
+    return FieldError(field_path(entry["loc"]), _message(entry), _mend(entry))
+
+
+def _mend(entry: Mapping[str, Any]) -> str:
+    limits = entry.get("ctx", {})
+    if entry["type"] in _BOUNDS:
+        bound, word = _BOUNDS[entry["type"]]
+        return f"Send {word} {limits[bound]}."
+    if entry["type"] in ("enum", "literal_error"):
+        return f"Send {limits['expected']}."
+    return _MENDS.get(entry["type"], "GET /docs shows the fields of this call.")
+
+
 def validation_problem(error: RequestValidationError) -> Problem:
     """Name each field at fault and its mend; what was sent is not repeated."""
     found = error.errors()
@@ -75,10 +102,7 @@ def validation_problem(error: RequestValidationError) -> Problem:
     if isinstance(error.body, bytes) and error.body:
         detail = "Send JSON with the header 'Content-Type: application/json'."
         return Problem(problems.NOT_JSON, detail)
-    fields = [
-        FieldError(field_path(entry["loc"]), _message(entry), _MENDS.get(entry["type"]))
-        for entry in found[:_MAX_ERRORS]
-    ]
+    fields = [_field_error(entry) for entry in found[:_MAX_ERRORS]]
     parts = [f"{field.field}: {field.message}" + (f" {field.mend}" if field.mend else "") for field in fields]
     return Problem(problems.INVALID_INPUT, " ".join(parts), fields)
 
@@ -97,8 +121,17 @@ def http_problem(request: Request, error: HTTPException) -> Problem:
     if error.status_code >= 500:
         return Problem(problems.INTERNAL, "The server failed.", headers=headers)
     if error.status_code == 400:
-        return Problem(problems.MALFORMED_BODY, "The body cannot be read as JSON in UTF-8.", headers=headers)
+        return Problem(problems.MALFORMED_BODY, _unreadable(error.__cause__), headers=headers)
     return Problem(problems.BAD_REQUEST, f"{error.detail}.".replace("..", "."), headers=headers)
+
+
+def _unreadable(cause: BaseException | None) -> str:
+    """Why a body that FastAPI gave up on is no JSON for this server."""
+    if isinstance(cause, RecursionError):
+        return "The body's JSON is nested too deeply. Send what /docs shows for this call."
+    if isinstance(cause, ValueError) and "integer string conversion" in str(cause):
+        return "The body's JSON holds a number of thousands of digits. Send a shorter one."
+    return "The body cannot be read as JSON in UTF-8. Encode it as UTF-8."
 
 
 def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:

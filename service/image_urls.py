@@ -49,8 +49,8 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
-def _refused(reason: str, message: str) -> InputError:
-    return InputError("image", reason, message)
+def _refused(reason: str, message: str, mend: str = "Send the image as a data URI.") -> InputError:
+    return InputError("image", reason, message, mend)
 
 
 class ImageFetcher:
@@ -88,10 +88,10 @@ class ImageFetcher:
                 return await self._follow(url)
         except (TimeoutError, httpx.TimeoutException):
             message = f"The image URL did not answer in full within {self._timeout_seconds:g} s."
-            raise _refused("url_timeout", f"{message} Send the image as a data URI.") from None
+            raise _refused("url_timeout", message) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:  # the latter: a redirect that is no URL
             message = f"The image URL could not be fetched ({type(error).__name__})."
-            raise _refused("url_failed", f"{message} Send the image as a data URI.") from None
+            raise _refused("url_failed", message) from None
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -111,26 +111,22 @@ class ImageFetcher:
                 return await self._read(response)
             finally:
                 await response.aclose()
-        message = f"The image URL redirects more than {MAX_REDIRECTS} times; send the final address."
-        raise _refused("url_redirects", message)
+        message = f"The image URL redirects more than {MAX_REDIRECTS} times."
+        raise _refused("url_redirects", message, "Send the final address.")
 
     def _checked(self, url: str) -> httpx.URL:
         try:
             target = httpx.URL(url)
         except (httpx.InvalidURL, ValueError):
-            raise _refused("url", "The image URL is malformed.") from None
+            raise _refused("url", "The image URL is malformed.", "Send https://host/path.") from None
         if target.scheme != "https":
-            raise _refused(
-                "url_scheme", "An image URL must be https, redirects included; or send a data URI."
-            )
+            raise _refused("url_scheme", "An image URL must be https, redirects included.")
         if target.port not in (None, 443) or target.userinfo:
-            raise _refused("url", "An image URL may carry neither a port nor a user name.")
+            raise _refused("url", "An image URL may carry neither a port nor a user name.", "Leave them out.")
         host = target.host.lower().rstrip(".")
         if host not in self._hosts:
             allowed = "allows no hosts" if not self._hosts else f"does not allow the host {host[:253]!r}"
-            message = (
-                f"This server {allowed} for image URLs (SOLOMON_IMAGE_URL_HOSTS); send a data URI instead."
-            )
+            message = f"This server {allowed} for image URLs (SOLOMON_IMAGE_URL_HOSTS)."
             raise _refused("url_host", message)
         return target
 
@@ -141,7 +137,7 @@ class ImageFetcher:
         except OSError:
             addresses = []
         if not addresses:
-            raise _refused("url_host", f"The host {host!r} has no address; check the image URL.")
+            raise _refused("url_host", f"The host {host!r} has no address.", "Check the image URL.")
         if not all(is_public(address) for address in addresses):
             message = (
                 f"The host {host!r} has an address inside a private network, from which nothing is fetched."
@@ -157,15 +153,15 @@ class ImageFetcher:
 
     async def _read(self, response: httpx.Response) -> bytes:
         if response.status_code != 200:
-            message = f"The image URL answered {response.status_code}; check it, or send a data URI."
-            raise _refused("url_status", message)
+            message = f"The image URL answered {response.status_code}."
+            raise _refused("url_status", message, "Check it, or send the image as a data URI.")
         if response.headers.get("content-encoding", "identity") != "identity":
-            raise _refused("url_encoding", "The image URL answers compressed; send the image as a data URI.")
+            raise _refused("url_encoding", "The image URL answers compressed.")
         data = bytearray()
         async for chunk in response.aiter_raw():
             hold(len(chunk))
             data += chunk
             if len(data) > self._max_bytes:
-                message = f"The image at the URL is larger than {self._max_bytes} bytes; send a smaller one."
-                raise ImageTooLarge("image", "bytes", message)
+                message = f"The image at the URL is larger than {self._max_bytes} bytes."
+                raise ImageTooLarge("image", "bytes", message, "Send a smaller one.")
         return bytes(data)

@@ -13,6 +13,7 @@ from model.errors import ImageTooLarge, InputError, NotAnImage
 
 _HEADER = re.compile(r"data:(?P<type>[^;,]*)(?P<parameters>[^,]*),", re.IGNORECASE)
 _HEADER_CHARACTERS = 256
+_URL_SAFE = str.maketrans("-_", "+/")
 _WHITESPACE = {ord(character): None for character in " \t\r\n"}
 
 # The first bytes of each accepted format, and the offset at which the mark stands.
@@ -40,7 +41,7 @@ def media_type(data: bytes) -> str:
         if data[offset : offset + len(mark)] == mark:
             return name
     raise NotAnImage(
-        "image", "format", "The image is not a JPEG, PNG, WebP or GIF. Convert it to one of these."
+        "image", "format", "The image is not a JPEG, PNG, WebP or GIF.", "Convert it to one of these."
     )
 
 
@@ -53,29 +54,44 @@ def decode_data_uri(uri: str, max_bytes: int) -> bytes:
     header = _HEADER.match(uri[:_HEADER_CHARACTERS])
     if header is None or not header["parameters"].lower().endswith(";base64"):
         raise InputError(
-            "image", "data_uri", "The data URI is malformed. Write 'data:image/png;base64,' and then base64."
+            "image",
+            "data_uri",
+            "The data URI is malformed.",
+            "Write 'data:image/png;base64,' and then base64.",
         )
     declared = header["type"].strip().lower()
     if not declared.startswith("image/"):
         raise NotAnImage(
-            "image", "media_type", f"The data URI holds {declared or 'text/plain'}, not an image."
+            "image",
+            "media_type",
+            f"The data URI holds {declared or 'text/plain'}, not an image.",
+            "Send a JPEG, PNG, WebP or GIF, as 'data:image/png;base64,' and then base64.",
         )
     if (len(uri) - header.end()) * 3 // 4 > max_bytes * 1.05:
         raise _too_large(max_bytes)
     try:
-        data = base64.b64decode(uri[header.end() :].translate(_WHITESPACE), validate=True)
+        data = _from_base64(uri[header.end() :].translate(_WHITESPACE))
     except (binascii.Error, ValueError):
-        message = "The data URI's base64 is malformed or cut short. Encode the whole file in standard base64."
-        raise InputError("image", "base64", message) from None
+        message = "The data URI's base64 is malformed or cut short."
+        mend = "Encode the whole file in base64."
+        raise InputError("image", "base64", message, mend) from None
     if len(data) > max_bytes:
         raise _too_large(max_bytes)
     if not data:
-        raise NotAnImage("image", "empty", "The data URI holds no bytes. Encode the image file into it.")
+        raise NotAnImage("image", "empty", "The data URI holds no bytes.", "Encode the image file into it.")
     return data
 
 
+def _from_base64(text: str) -> bytes:
+    """Base64 of either alphabet, padded or not, as browsers and URL-safe encoders write it."""
+    standard = text.translate(_URL_SAFE).rstrip("=")
+    return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
+
+
 def _too_large(max_bytes: int) -> ImageTooLarge:
-    return ImageTooLarge("image", "bytes", f"The image is larger than {max_bytes} bytes. Send a smaller one.")
+    return ImageTooLarge(
+        "image", "bytes", f"The image is larger than {max_bytes} bytes.", "Send a smaller one."
+    )
 
 
 class ImageResolver:
@@ -93,5 +109,5 @@ class ImageResolver:
             return await anyio.to_thread.run_sync(decode_data_uri, reference, self._max_bytes)
         if scheme.startswith(("https:", "http:")):
             return await self._urls.fetch(reference)
-        message = "An image is a data URI ('data:image/png;base64,...') or an https URL; send one of these."
-        raise InputError("image", "reference", message)
+        message = "An image is neither a data URI nor an https URL."
+        raise InputError("image", "reference", message, "Send 'data:image/png;base64,' and then base64.")

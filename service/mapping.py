@@ -41,15 +41,18 @@ def _input_kind(error: InputError) -> ProblemType:
     return problems.TOO_LONG if isinstance(error, TooLong) else problems.INVALID_INPUT
 
 
-def item_problem(error: InputError, item: str) -> Problem:
+def item_problem(error: InputError, item: str, bare: bool = False) -> Problem:
     """Place an engine's `InputError` at an item's address in the request ("input[3]", "query").
 
-    Fields of the item ("image") are put below that address, options ("route") keep their own name.
+    Fields of the item ("image") are put below that address unless it is a `bare` string, options ("route")
+    keep their own name.
     """
     part = error.field.partition(".")[0]
-    if part in _ITEM_FIELDS:
-        return field_problem(_input_kind(error), f"{item}.{error.field}", str(error))
-    return field_problem(_input_kind(error), item if part in ("", "item") else error.field, str(error))
+    if part in ("", "item") or (bare and part in _ITEM_FIELDS):
+        field = item
+    else:
+        field = f"{item}.{error.field}" if part in _ITEM_FIELDS else error.field
+    return field_problem(_input_kind(error), field, error.message, error.mend)
 
 
 def retry_after(seconds: float) -> dict[str, str]:

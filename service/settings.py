@@ -163,6 +163,21 @@ class Settings(BaseSettings):
         description="P(/augment) from which a query is augmented; unset: the checkpoint's own.",
     )
     max_batch_size: int | None = Field(None, ge=1, description="Most sequences in one forward pass.")
+    max_batch_tokens: int | None = Field(
+        None,
+        ge=16,  # as model.engine.settings has it, which brings torch along
+        description="Most prompt tokens of one forward pass; longer prompts take several, between which "
+        "others have their turn. Unset: 512 on a CPU, 4096 on a GPU.",
+    )
+    max_decoding: int = Field(
+        32, ge=1, description="Most answers written at once; each keeps a place in the KV cache."
+    )
+    max_augment_tokens: int = Field(
+        128, ge=1, le=4096, description="Most tokens of an answer that a call may ask for."
+    )
+    vision_cache_bytes: int = Field(
+        256 * 2**20, ge=0, description="Memory for images' features, kept for images that come again."
+    )
     embedding_cache_items: int = Field(
         0, ge=0, description="Finished embeddings to remember for items that come again exactly; 0: none."
     )

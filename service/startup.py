@@ -47,6 +47,10 @@ def open_engine(settings: Settings, observer: EngineObserver | None = None) -> E
         dtype=settings.dtype,
         device=settings.device,
         embedding_cache_items=settings.embedding_cache_items,
+        max_batch_tokens=settings.max_batch_tokens,
+        max_decoding=settings.max_decoding,
+        max_augment_limit=settings.max_augment_tokens,
+        vision_cache_bytes=settings.vision_cache_bytes,
     )
     if settings.max_batch_size is not None:
         engine_settings = replace(engine_settings, max_batch_size=settings.max_batch_size)

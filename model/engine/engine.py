@@ -54,7 +54,7 @@ class Engine:
         self._long: Request | None = None
         self._parked: deque[Request] = deque()
         self._decoding: list[Request] = []
-        self._info = _describe(loaded, self._runner)
+        self._info = _describe(loaded, self._runner, self._settings)
         self._thread = threading.Thread(target=self._run, name="solomon-engine", daemon=True)
         self._thread.start()
 
@@ -317,7 +317,7 @@ class Engine:
             _log.exception("The engine's observer failed.")
 
 
-def _describe(loaded: LoadedModel, runner: Runner) -> EngineInfo:
+def _describe(loaded: LoadedModel, runner: Runner, settings: EngineSettings) -> EngineInfo:
     return EngineInfo(
         model=loaded.name,
         base_model=loaded.base,
@@ -325,6 +325,7 @@ def _describe(loaded: LoadedModel, runner: Runner) -> EngineInfo:
         dimensions=runner.decoder.hidden_size,
         max_prompt_tokens=loaded.max_prompt_tokens,
         max_augment_tokens=loaded.max_augment_tokens,
+        longest_augmentation=settings.longest_augmentation(loaded.max_augment_tokens),
         augment_threshold=loaded.threshold,
         pooling=loaded.pooling,
         device=str(runner.device),

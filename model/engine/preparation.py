@@ -28,7 +28,7 @@ class Preparer:
         self._threshold = loaded.threshold
         self._max_prompt_tokens = loaded.max_prompt_tokens
         self._max_augment_tokens = loaded.max_augment_tokens
-        self._augment_limit = max(settings.max_augment_limit, loaded.max_augment_tokens)
+        self._augment_limit = settings.longest_augmentation(loaded.max_augment_tokens)
 
     def prepare(self, item: Item, options: EmbedOptions, deadline: float | None) -> Request:
         """The request, ready to be queued; its clock starts before the preparation."""
@@ -69,7 +69,10 @@ class Preparer:
             return self._threshold
         if not 0.0 <= value <= 1.0:
             raise InputError(
-                "augment_threshold", "out_of_range", f"augment_threshold must be from 0 to 1, not {value}."
+                "augment_threshold",
+                "out_of_range",
+                f"augment_threshold must be from 0 to 1, not {value}.",
+                "Send a number in that range, or leave it out.",
             )
         return value
 
@@ -81,6 +84,7 @@ class Preparer:
                 "max_augment_tokens",
                 "out_of_range",
                 f"max_augment_tokens must be from 1 to {self._augment_limit}, not {value}.",
+                "Send a number in that range, or leave it out.",
             )
         return value
 
@@ -91,4 +95,5 @@ def _one_of(kind: type[_Choice], name: str, value: str) -> _Choice:
         return kind(value)
     except ValueError as error:
         options = ", ".join(kind)
-        raise InputError(name, "unknown_value", f"{name} must be one of {options}, not {value!r}.") from error
+        message = f"There is no {name} {value!r}."
+        raise InputError(name, "unknown_value", message, f"Use one of {options}.") from error

@@ -68,7 +68,7 @@ class Runner:
         if (weight.dtype, weight.device) != (self.dtype, self.device):
             self._tower = copy.deepcopy(self._tower).to(self.device, self.dtype)
         self._vision_cache = VisionCache(settings.vision_cache_items, settings.vision_cache_bytes)
-        answer = max(settings.max_augment_limit, loaded.max_augment_tokens)
+        answer = settings.longest_augmentation(loaded.max_augment_tokens)
         self.cache = KVCache(
             layers=self.decoder.layer_count,
             slots=settings.max_decoding,

@@ -66,6 +66,10 @@ class EngineSettings:
         if self.dtype not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"dtype must be auto, float32 or bfloat16, not {self.dtype!r}.")
 
+    def longest_augmentation(self, default: int) -> int:
+        """Most answer tokens that a request may ask for of a model that writes `default` by itself."""
+        return max(self.max_augment_limit, default)
+
     def step_tokens(self, priority: int) -> int:
         """The token budget of one prefill of requests with this priority."""
         most = self.max_batch_tokens

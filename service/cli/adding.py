@@ -151,7 +151,7 @@ def _show(collection: str, outcome: Outcome, bad: FailureFile, as_json: bool) ->
         )
         return
     for item in bad.first[:_SHOWN_FAILURES]:
-        typer.echo(f"{item.source} {item.reason}", err=True)
+        typer.echo(f"{item.source}: {item.reason}", err=True)
     if bad.count:
         typer.echo(f"All {bad.count} bad items are in {bad.path}.", err=True)
     typer.echo(f"{outcome.added} added to {collection}, {outcome.unchanged} unchanged, {bad.count} failed.")

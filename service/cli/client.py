@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NoReturn, Self
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -24,6 +25,9 @@ class Client:
     """A connection to one server; use it in a `with`. A call whose answer is awaited is made once."""
 
     def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
+        address = urlsplit(url)
+        if address.scheme not in ("http", "https") or not address.netloc:
+            fail(f"{url!r} is no server's address; write --url http://HOST:PORT.", Exit.USAGE)
         self._url = url
         self.server = Solomon(url, patience=PATIENT, transport=transport)
 

@@ -33,6 +33,18 @@ def _explain(entry: Any) -> str:
     return f"{name} (SOLOMON_{name.upper()}): {message}"
 
 
+def _warn_of_misspelt_settings() -> None:
+    import os
+
+    import structlog
+
+    from service.environment import not_settings
+
+    log = structlog.get_logger("solomon.startup")
+    for name, meant in not_settings(os.environ).items():
+        log.warning("no setting has this name; it is ignored", variable=name, did_you_mean=meant)
+
+
 def serve(
     host: Annotated[
         str | None, typer.Option(help="Address to listen on; else 127.0.0.1.", show_default=False)
@@ -78,6 +90,7 @@ def serve(
     if refused is not None:  # told now, not after the model has loaded
         fail(f"The server could not start: {refused}")
     configure_logging(settings.log_level, settings.log_format)
+    _warn_of_misspelt_settings()
     failure = run_server(settings)
     if failure is not None:
         fail(f"The server could not start: {failure}")

@@ -41,27 +41,26 @@ def read_portion(portion: Portion, image_root: Path | None = None) -> Iterator[E
     root = image_root or portion.file.parent
     try:
         for number, row in rows(portion):
-            yield from _row_entries(f"{given}:{number}:", row, root)
+            yield from _row_entries(f"{given}:{number}", row, root)
     except OSError as error:
-        yield Failure(f"{given}:", f"cannot be read ({error.strerror or error}).")
+        yield Failure(given, f"cannot be read ({error.strerror or error}).")
 
 
 _Rows = Iterator[tuple[int, Mapping[str, Any] | Unreadable]]
 
 
 def _image_entry(given: str, path: Path) -> Entry | Failure:
-    source = f"{given}:"
     try:
         given.encode()
     except UnicodeEncodeError:
-        return Failure(repr(source), "has a name that is not UTF-8; rename it.")
+        return Failure(repr(given), "has a name that is not UTF-8; rename it.")
     try:
         image = read_image(path, given)
         # An id stands in a URL, so it may not lead upwards.
         document_id = (path.resolve() if ".." in Path(given).parts else Path(given)).as_posix()
-        return make_entry(source, document_id, image=image, metadata={"file": path.name}, own_id=False)
+        return make_entry(given, document_id, image=image, metadata={"file": path.name}, own_id=False)
     except Unreadable as reason:
-        return Failure(source, str(reason))
+        return Failure(given, str(reason))
 
 
 def _row_entries(source: str, row: Mapping[str, Any] | Unreadable, root: Path) -> Iterator[Entry | Failure]:

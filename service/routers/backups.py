@@ -68,6 +68,8 @@ async def back_up(name: CollectionName, services: ServicesDependency) -> Streami
     openapi_extra={
         "requestBody": {
             "required": True,
+            "description": "The file that GET gave. `curl -T photos.solomon-backup -H 'Content-Type: "
+            f"{MEDIA_TYPE}' ADDRESS/collections/photos/backup` sends it.",
             "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
         }
     },

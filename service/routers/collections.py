@@ -77,7 +77,11 @@ async def show_collection(name: CollectionName, services: ServicesDependency) ->
 
 
 @router.delete(
-    "/collections/{name}", summary="Drop a collection", status_code=204, responses=documented(404, 409, 507)
+    "/collections/{name}",
+    summary="Drop a collection",
+    status_code=204,
+    response_class=Response,  # no body, and so no Content-Type
+    responses=documented(404, 409, 507),
 )
 async def drop_collection(name: CollectionName, services: ServicesDependency) -> None:
     """Remove a collection and all its documents from disk."""

@@ -120,6 +120,7 @@ async def show_document(name: CollectionName, id: DocumentId, services: Services
     "/collections/{name}/documents/{id:path}",
     summary="Delete a document",
     status_code=204,
+    response_class=Response,  # no body, and so no Content-Type
     responses=documented(404, 409, 507),
 )
 async def delete_document(name: CollectionName, id: DocumentId, services: ServicesDependency) -> None:

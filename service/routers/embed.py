@@ -9,7 +9,6 @@ from fastapi import APIRouter, Body, Request
 
 from model.types import EmbedOptions, InputType
 from service.connection import while_connected
-from service.embedding import RequestItem
 from service.routers import examples
 from service.routers.dependencies import (
     RuntimeDependency,
@@ -19,9 +18,9 @@ from service.routers.dependencies import (
     query_deadline,
 )
 from service.routers.embedding_log import log_embeddings
+from service.routers.request_items import request_items
 from service.runtime import Runtime, Services
 from service.schemas.embed import EmbeddingBody, EmbedRequest, EmbedResponse, EmbedUsage
-from service.schemas.items import as_items
 from service.schemas.tei import AnyEmbedRequest, TeiEmbedRequest
 from service.vectors import check_dimensions, encode, shorten
 
@@ -62,8 +61,8 @@ async def _embed_as_tei(
     request: Request, runtime: Runtime, services: Services, body: TeiEmbedRequest
 ) -> list[list[float]]:
     """The vectors alone."""
-    items = body.items()
-    check_item_count(runtime, "inputs", len(items))
+    wanted = request_items(body.inputs, "inputs")
+    check_item_count(runtime, "inputs", len(wanted))
     dimensions = check_dimensions(body.dimensions, services.backend.embedder.info.dimensions)
     options = EmbedOptions(
         input_type=body.input_type,
@@ -71,7 +70,6 @@ async def _embed_as_tei(
         truncate=bool(body.truncate),
         priority=0 if body.input_type is InputType.QUERY else 1,
     )
-    wanted = [RequestItem(address, text) for address, text in items]
     work = services.embedding.embed(wanted, options, query_deadline(runtime))
     embeddings = await while_connected(request, work)
     log_embeddings(request, runtime, wanted, embeddings)
@@ -80,11 +78,8 @@ async def _embed_as_tei(
 
 async def _embed(request: Request, runtime: Runtime, services: Services, body: EmbedRequest) -> EmbedResponse:
     started = time.perf_counter()
-    items, addresses = as_items(body.input)
-    check_item_count(runtime, "input", len(items))
-    wanted = [
-        RequestItem(address, item.text, item.image) for item, address in zip(items, addresses, strict=True)
-    ]
+    wanted = request_items(body.input, "input")
+    check_item_count(runtime, "input", len(wanted))
     info = services.backend.embedder.info
     # Refuse bad dimensions before the model works.
     dimensions = check_dimensions(body.dimensions, info.dimensions)

@@ -20,8 +20,8 @@ from service.routers.dependencies import (
     query_deadline,
 )
 from service.routers.embedding_log import log_embeddings
+from service.routers.request_items import request_items
 from service.runtime import Services
-from service.schemas.items import as_items
 from service.schemas.openai import (
     OpenAIEmbedding,
     OpenAIEmbeddingRequest,
@@ -57,10 +57,7 @@ def _request_items(body: OpenAIEmbeddingRequest) -> list[RequestItem]:
         raise Problem(
             problems.BAD_REQUEST, f"{message} {mend}", (problems.FieldError("input", message, mend),)
         )
-    items, addresses = as_items(given)  # token arrays have left above
-    return [
-        RequestItem(address, item.text, item.image) for item, address in zip(items, addresses, strict=True)
-    ]
+    return request_items(given, "input")  # token arrays have left above
 
 
 @router.post("/embeddings", summary="Embed, in OpenAI's shape", responses=documented(404, embeds=True))

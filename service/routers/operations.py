@@ -21,6 +21,7 @@ from service.schemas.operations import (
 router = APIRouter(tags=["operations"])
 
 
+@router.head("/info", include_in_schema=False)
 @router.get("/info", summary="What is served", responses=documented())
 async def info(request: Request, runtime: RuntimeDependency, services: ServicesDependency) -> InfoResponse:
     """Checkpoint, dimensions, limits and threshold."""
@@ -42,10 +43,11 @@ async def info(request: Request, runtime: RuntimeDependency, services: ServicesD
         ),
         dimensions=model.dimensions,
         augment_threshold=model.augment_threshold,
+        default_augment_tokens=model.max_augment_tokens,
         limits=LimitsBody(
             max_items=settings.max_items,
             max_prompt_tokens=model.max_prompt_tokens,
-            max_augment_tokens=model.max_augment_tokens,
+            max_augment_tokens=model.longest_augmentation,
             max_body_bytes=settings.max_body_bytes,
             max_image_bytes=settings.max_image_bytes,
             max_image_pixels=image_limits.max_pixels,
@@ -58,7 +60,8 @@ async def info(request: Request, runtime: RuntimeDependency, services: ServicesD
     )
 
 
-@router.get("/healthz", summary="Liveness")
+@router.head("/healthz", include_in_schema=False)
+@router.get("/healthz", summary="Liveness", responses={503: documented()[503]})
 async def healthz(runtime: RuntimeDependency) -> HealthResponse:
     """200 while the process can serve or is still starting; 503 when only a restart helps."""
     if not runtime.healthy:
@@ -66,6 +69,7 @@ async def healthz(runtime: RuntimeDependency) -> HealthResponse:
     return HealthResponse()
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Readiness", responses={503: documented()[503]})
 async def readyz(runtime: RuntimeDependency, services: ServicesDependency) -> ReadyResponse:
     """200 once the model is loaded and the index has caught up, until the server is told to stop."""
@@ -85,7 +89,7 @@ async def metrics(request: Request, runtime: RuntimeDependency) -> Response:
     return Response(body, headers={"Content-Type": content_type})
 
 
-@router.get("/problems/{slug}", summary="A kind of problem")
+@router.get("/problems/{slug}", summary="A kind of problem", responses=documented(404))
 async def problem_type(slug: str) -> ProblemTypeBody:
     """What the `type` of a problem document points at."""
     kind = CATALOGUE.get(slug)

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Body, Request
 from index.types import Hit
 from model.types import EmbedOptions
 from service.connection import while_connected
-from service.embedding import RequestItem
 from service.middleware.access_log import count
 from service.routers import examples
 from service.routers.dependencies import (
@@ -20,7 +19,7 @@ from service.routers.dependencies import (
     query_deadline,
 )
 from service.routers.embedding_log import log_embeddings
-from service.schemas.items import as_item
+from service.routers.request_items import request_item
 from service.schemas.search import ResultBody, SearchLatency, SearchRequest, SearchResponse
 from service.searching import SearchAnswer, SearchQuestion
 
@@ -30,8 +29,7 @@ router = APIRouter(tags=["search"])
 def _question(body: SearchRequest) -> SearchQuestion:
     item = None
     if body.query is not None:
-        query = as_item(body.query)
-        item = RequestItem("query", query.text, query.image)
+        item = request_item(body.query, "query")
     return SearchQuestion(body.collection, body.k, body.filter, item, body.vector)
 
 

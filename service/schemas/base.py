@@ -10,6 +10,13 @@ from pydantic_core import PydanticCustomError
 _MAX_UNKNOWN = 16
 
 
+def field_fault(field: str, message: str, mend: str) -> PydanticCustomError:
+    """What a validator raises: the field at fault below the validated one ("": that itself), and the mend."""
+    return PydanticCustomError(
+        "field_fault", "{message} {mend}", {"field": field, "message": message, "mend": mend}
+    )
+
+
 class Body(BaseModel):
     """Base of request and response bodies."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
 from index.validation import MAX_DIMENSIONS, MAX_ID_CHARACTERS
-from service.schemas.base import Body
+from service.schemas.base import Body, field_fault
 from service.schemas.items import BASE64_TAG, IMAGE_DESCRIPTION, MAX_ITEMS, NUMBERS_TAG
 
 
@@ -67,7 +67,7 @@ class NewDocumentBody(Body):
     @model_validator(mode="after")
     def _something(self) -> Self:
         if self.text is None and self.image is None:
-            raise ValueError("A document needs a text or an image.")
+            raise field_fault("text", "The document has neither text nor image.", "Give at least one.")
         return self
 
 
@@ -83,11 +83,12 @@ class DocumentsRequest(Body):
     def _vectors_and_model(self) -> Self:
         vectors = sum(document.vector is not None for document in self.documents)
         if vectors not in (0, len(self.documents)):
-            raise ValueError("Some documents have a vector and some have not; send them in two calls.")
-        if (vectors > 0) != (self.model is not None):
-            raise ValueError(
-                "Send model with vectors, to say which checkpoint made them, and only with them."
-            )
+            message = "Some documents have a vector and some have not."
+            raise field_fault("documents", message, "Send them in two calls.")
+        if vectors and self.model is None:
+            raise field_fault("model", "Vectors came without it.", "Say which checkpoint made them.")
+        if self.model is not None and not vectors:
+            raise field_fault("model", "It says who made vectors, and there are none.", "Leave it out.")
         return self
 
 

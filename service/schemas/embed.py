@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from model.types import InputType, Route, RouteChoice
-from service.schemas.base import Body
+from service.schemas.base import Body, field_fault
 from service.schemas.items import ItemsInput
 
 
@@ -32,14 +32,15 @@ class RoutingBody(Body):
         None,
         ge=1,
         strict=True,
-        description="Most tokens of the written answer; when left out, as many as /info says.",
+        description="Most tokens of the written answer; /info tells the default and the limit.",
     )
 
 
-def check_route(input_type: InputType, route: RouteChoice, mend: str) -> None:
-    """Raise ValueError where documents are to be augmented; `mend` says what makes the inputs queries."""
+def check_route(input_type: InputType, route: RouteChoice, kind_field: str) -> None:
+    """Refuse to augment documents; `kind_field` is the field that makes the inputs queries."""
     if input_type is InputType.DOCUMENT and route is RouteChoice.AUGMENT:
-        raise ValueError(f"Documents are never augmented: leave out route, or {mend}.")
+        mend = f"Leave route out, or set {kind_field} to query."
+        raise field_fault("route", "Documents are never augmented.", mend)
 
 
 class EmbedRequest(RoutingBody):
@@ -61,7 +62,7 @@ class EmbedRequest(RoutingBody):
 
     @model_validator(mode="after")
     def _documents_have_no_route(self) -> Self:
-        check_route(self.input_type, self.route, "set input_type to query")
+        check_route(self.input_type, self.route, "input_type")
         return self
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from service.schemas.base import Body
+from service.schemas.base import Body, field_fault
 
 # Tags of the unions below. They turn up in pydantic's error locations; the "<" tells them from fields.
 TEXT_TAG = "<text>"
@@ -33,7 +33,7 @@ class ItemBody(Body):
     @model_validator(mode="after")
     def _something(self) -> Self:
         if self.text is None and self.image is None:
-            raise ValueError("An item needs a text or an image.")
+            raise field_fault("text", "The item has neither text nor image.", "Give at least one.")
         return self
 
 
@@ -68,15 +68,3 @@ ItemsInput = Annotated[
     ),
 ]
 """One item or a list of them."""
-
-
-def as_item(value: str | ItemBody) -> ItemBody:
-    """The object form of an item."""
-    return ItemBody(text=value, image=None) if isinstance(value, str) else value
-
-
-def as_items(value: str | ItemBody | list[str | ItemBody]) -> tuple[list[ItemBody], list[str]]:
-    """An input as a list of items, and the address of each ("input", or "input[3]" in a list)."""
-    if isinstance(value, list):
-        return [as_item(entry) for entry in value], [f"input[{index}]" for index in range(len(value))]
-    return [as_item(value)], ["input"]

@@ -50,7 +50,7 @@ class OpenAIEmbeddingRequest(Body):
 
     @model_validator(mode="after")
     def _documents_have_no_route(self) -> Self:
-        check_route(self.input_type, self.route, "set input_type to query")
+        check_route(self.input_type, self.route, "input_type")
         return self
 
 

@@ -26,7 +26,7 @@ class LimitsBody(Body):
 
     max_items: int
     max_prompt_tokens: int
-    max_augment_tokens: int
+    max_augment_tokens: int = Field(description="The most that `max_augment_tokens` may say.")
     max_body_bytes: int
     max_image_bytes: int
     max_image_pixels: int
@@ -44,6 +44,7 @@ class InfoResponse(Body):
     model: ModelBody
     dimensions: int
     augment_threshold: float
+    default_augment_tokens: int = Field(description="Most tokens of an answer whose call does not say.")
     limits: LimitsBody
 
 

@@ -8,11 +8,16 @@ from pydantic import Field, JsonValue, model_validator
 
 from index.validation import MAX_DIMENSIONS, MAX_K
 from model.types import Route, RouteChoice
-from service.schemas.base import Body
+from service.schemas.base import Body, field_fault
 from service.schemas.embed import RoutingBody
 from service.schemas.items import ItemInput
 
 _ROUTING_FIELDS = ("route", "instruction", "augment_threshold", "max_augment_tokens")
+
+_EITHER = {
+    True: ("Neither a query nor a vector was sent.", "Send a query, or a vector in its place."),
+    False: ("A query and a vector were sent.", "Send one of them."),
+}
 
 VectorInput = Annotated[
     list[Annotated[float, Field(strict=True)]], Field(min_length=1, max_length=MAX_DIMENSIONS, fail_fast=True)
@@ -40,11 +45,13 @@ class SearchRequest(RoutingBody):
     @model_validator(mode="after")
     def _query_or_vector(self) -> Self:
         if (self.query is None) == (self.vector is None):
-            raise ValueError("Send exactly one of query and vector.")
+            raise field_fault("query", *_EITHER[self.query is None])
         if self.vector is not None:
             for name in _ROUTING_FIELDS:
                 if name in self.model_fields_set and getattr(self, name) not in (None, RouteChoice.AUTO):
-                    raise ValueError(f"A vector is searched as it is: leave out {name}, or send a query.")
+                    raise field_fault(
+                        name, "A vector is searched as it is.", "Leave it out, or send a query."
+                    )
         return self
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from model.types import InputType, RouteChoice
-from service.schemas.base import Body
+from service.schemas.base import Body, field_fault
 from service.schemas.embed import EmbedRequest, check_route
 from service.schemas.items import LIST_TAG, MAX_ITEMS, TEXT_TAG
 
@@ -53,26 +53,20 @@ class TeiEmbedRequest(Body):
     @classmethod
     def _unit_length(cls, value: bool | None) -> bool | None:
         if value is False:
-            raise ValueError("Vectors always have unit length: leave normalize out, or send true.")
+            raise field_fault("", "Vectors always have unit length.", "Leave normalize out, or send true.")
         return value
 
     @field_validator("prompt_name")
     @classmethod
     def _known_prompt(cls, value: str | None) -> str | None:
         if value is not None and value not in _SIDES:
-            raise ValueError(f"There is no such prompt. Use one of {', '.join(_SIDES)}, or leave it out.")
+            raise field_fault("", "There is no such prompt.", f"Use one of {', '.join(_SIDES)}, or none.")
         return value
 
     @model_validator(mode="after")
     def _documents_have_no_route(self) -> Self:
-        check_route(self.input_type, self.route, "set prompt_name to query")
+        check_route(self.input_type, self.route, "prompt_name")
         return self
-
-    def items(self) -> list[tuple[str, str]]:
-        """Each text behind its address in the request."""
-        if isinstance(self.inputs, str):
-            return [("inputs", self.inputs)]
-        return [(f"inputs[{index}]", text) for index, text in enumerate(self.inputs)]
 
     @property
     def input_type(self) -> InputType:

@@ -124,6 +124,20 @@ def test_an_unknown_name_without_network_says_what_to_do(monkeypatch):
     assert "connect to its hub" in str(caught.value)
 
 
+def test_without_a_network_the_cache_is_read_at_once(monkeypatch):
+    asked = []
+
+    def unreachable(hub, name, **options):
+        asked.append(name)
+        raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", unreachable)
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("a file was asked for as well"))
+    with pytest.raises(CheckpointError, match="couldn't find them in the cached files"):
+        load_model("nobody/no-such-qwen2-vl", silent)
+    assert asked == ["nobody/no-such-qwen2-vl"]
+
+
 def test_a_folder_that_holds_no_model_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"neither a solomon\.json nor"):
         load_model(tmp_path, silent)
@@ -301,10 +315,12 @@ def test_another_revision_of_the_mini_base_is_refused(copy, base, monkeypatch):
 def test_the_base_is_asked_for_at_the_commit_of_the_manifest(copy, monkeypatch):
     asked = []
 
-    def ask(name, revision):
+    def ask(name, revision, local_files_only):
+        assert not local_files_only
         asked.append((name, revision))
         raise OSError("no network")
 
+    monkeypatch.setattr(checkpoint, "_hub_answers", lambda name: True)
     monkeypatch.setattr(checkpoint.AutoConfig, "from_pretrained", ask)  # which is asked first
     for revision in ("0123abc", "local"):
         edit_manifest(copy, base={"model": "owner/name", "revision": revision})

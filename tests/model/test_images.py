@@ -195,7 +195,7 @@ def test_only_the_first_frame_counts():
 
 def test_extreme_aspect_is_refused_where_the_aspect_is_kept():
     data = encode(Image.new("RGB", (2010, 10)), "PNG")
-    with pytest.raises(InputError, match="crop"):
+    with pytest.raises(InputError, match="Crop"):
         prepare_image(data, ImageFormat(square_side=None))
     assert prepare_image(data, ImageFormat(square_side=56)).token_count == 4
 

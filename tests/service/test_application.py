@@ -265,3 +265,15 @@ def test_info(client):
     assert 0 <= body["augment_threshold"] <= 1
     assert body["limits"]["max_items"] == 256
     assert body["limits"]["max_prompt_tokens"] == 160
+    assert body["default_augment_tokens"] < body["limits"]["max_augment_tokens"]
+    longest = {"input": "x", "route": "augment", "max_augment_tokens": body["limits"]["max_augment_tokens"]}
+    assert client.post("/embed", json=longest).status_code == 200
+    longer = {**longest, "max_augment_tokens": body["limits"]["max_augment_tokens"] + 1}
+    problem(client.post("/embed", json=longer), 422, "invalid-input")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/info"])
+def test_what_is_watched_answers_head_as_get_without_a_body(client, path):
+    asked = client.head(path)
+    assert (asked.status_code, asked.content) == (200, b"")
+    assert asked.headers["content-type"] == client.get(path).headers["content-type"]

@@ -116,7 +116,7 @@ class Counting(Engine):
 
 
 def rows(*texts):
-    return [Entry(f"{n}:", f"id-{n}", text) for n, text in enumerate(texts)]
+    return [Entry(f"{n}", f"id-{n}", text) for n, text in enumerate(texts)]
 
 
 def bring(url, corpus, documents=4):
@@ -180,11 +180,11 @@ def test_a_job_that_was_cut_short_goes_on_where_it_stopped(counted):
 def test_bad_documents_leave_the_rest_of_their_batch(counted):
     url, _ = counted
     corpus = rows("good", "too long " * 300, "good too", "too long " * 300, "last")
-    again = Entry("again:", "id-0", "another text")
-    same = Entry("same:", "content-1", "x", own_id=False)
-    outcome = bring(url, [*corpus, Failure("here:", "no document"), again, same, same], documents=8)
+    again = Entry("again", "id-0", "another text")
+    same = Entry("same", "content-1", "x", own_id=False)
+    outcome = bring(url, [*corpus, Failure("here", "no document"), again, same, same], documents=8)
     assert (outcome.added, outcome.unchanged) == (4, 1)
-    assert sorted(failure.source for failure in outcome.failures) == ["1:", "3:", "again:", "here:"]
+    assert sorted(failure.source for failure in outcome.failures) == ["1", "3", "again", "here"]
     assert any("text:" in failure.reason for failure in outcome.failures)
 
 

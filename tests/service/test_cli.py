@@ -123,8 +123,8 @@ def test_index_add_reports_bad_items_and_keeps_the_good(url, tmp_path):
     outcome = json.loads(result.stdout)
     assert (outcome["added"], outcome["unchanged"], outcome["failed"]) == (4, 0, 5)
     failed = {failure["source"].removeprefix(str(tmp_path)) for failure in outcome["failures"]}
-    bad_rows = {f"/rows.jsonl:{number}:" for number in (2, 4, 6, 8)}
-    assert failed == {"/photos/bad.jpg:", *bad_rows}
+    bad_rows = {f"/rows.jsonl:{number}" for number in (2, 4, 6, 8)}
+    assert failed == {"/photos/bad.jpg", *bad_rows}
     assert all(failure["reason"] for failure in outcome["failures"])
     written = Path(outcome["failures_file"]).read_text().splitlines()
     assert [json.loads(line) for line in written] == outcome["failures"]
@@ -242,6 +242,9 @@ def test_exit_codes(url, guarded, tmp_path, monkeypatch):
     run("search", "x", "-c", "nowhere", "--url", url, code=1)
     run("index", "add", tmp_path / "nowhere.png", "--url", url, code=2)
     run("index", "list", "--url", "http://127.0.0.1:9", code=3)
+    for no_address in ("solomon", "localhost:8080", "ftp://solomon", "http://"):
+        refused = run("index", "list", "--url", no_address, code=2).output
+        assert "http://HOST:PORT" in refused
     run("index", "list", "--url", guarded, code=4)
     monkeypatch.setenv("SOLOMON_API_KEY", "k1")
     run("index", "list", "--url", guarded)

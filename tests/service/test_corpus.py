@@ -46,8 +46,8 @@ def test_csv_cells_and_other_columns(tmp_path):
     first, second = documents(read(tmp_path, "rows.csv"))
     assert (first.id, first.text, first.own_id) == ("1", "two\nlines", True)
     assert first.metadata == {"kind": "x", "year": 2024, "price": 1.5, "code": "007", "open": True}
-    assert first.source == "rows.csv:2:"
-    assert (second.source, second.text, second.image) == ("rows.csv:4:", None, encoded())
+    assert first.source == "rows.csv:2"
+    assert (second.source, second.text, second.image) == ("rows.csv:4", None, encoded())
     assert second.metadata == {"code": "12345678901234567890", "open": False, "note": "-Infinity"}
     assert not second.own_id
 
@@ -55,7 +55,7 @@ def test_csv_cells_and_other_columns(tmp_path):
 def test_bad_csv_rows_are_named(tmp_path):
     (tmp_path / "rows.tsv").write_bytes(b"text\tn\nfine\t1\nshort\ntoo\tmany\tcells\nbad\xff\t2\n\t3\n")
     found = read(tmp_path, "rows.tsv")
-    assert [entry.source for entry in found] == [f"rows.tsv:{line}:" for line in range(2, 7)]
+    assert [entry.source for entry in found] == [f"rows.tsv:{line}" for line in range(2, 7)]
     assert isinstance(found[0], Entry)
     reasons = [entry.reason for entry in found[1:]]
     for reason, part in zip(reasons, ("1 cells", "3 cells", "surrogate", "neither"), strict=True):
@@ -94,7 +94,7 @@ def test_a_parquet_cell_without_a_value_in_python_fails_alone(tmp_path):
     pq.write_table(table, tmp_path / "rows.parquet")
     found = read(tmp_path, "rows.parquet")
     assert [getattr(entry, "id", None) for entry in found] == ["a", None, "c"]
-    assert found[1].source == "rows.parquet:2:"
+    assert found[1].source == "rows.parquet:2"
     assert "cannot be read" in found[1].reason
 
 
@@ -103,7 +103,7 @@ def test_damaged_files_are_failures(tmp_path):
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "twice.csv").write_text("text,text\na,b\n")
     found = read(tmp_path, "rows.parquet", "empty.csv", "twice.csv")
-    assert [entry.source for entry in found] == ["rows.parquet:0:", "twice.csv:1:"]
+    assert [entry.source for entry in found] == ["rows.parquet:0", "twice.csv:1"]
     assert count([tmp_path / "rows.parquet", tmp_path / "empty.csv"], tmp_path) == 0
 
 

@@ -72,12 +72,12 @@ def test_dimensions_cut_and_scale(client):
         ({"input": 5}, "input"),
         ({"input": None}, "input"),
         ({"input": []}, "input"),
-        ({"input": ""}, "input.text"),
-        ({"input": "  "}, "input.text"),
-        ({"input": {}}, "input"),
-        ({"input": ["good", ""]}, "input[1].text"),
+        ({"input": ""}, "input"),
+        ({"input": {"text": "  "}}, "input.text"),
+        ({"input": {}}, "input.text"),
+        ({"input": ["good", ""]}, "input[1]"),
         ({"input": ["good", 7]}, "input[1]"),
-        ({"input": ["good", {}]}, "input[1]"),
+        ({"input": ["good", {}]}, "input[1].text"),
         ({"input": ["good", {"text": 7}]}, "input[1].text"),
         ({"input": ["good", {"text": "x", "txet": "y"}]}, "input[1].txet"),
         ({"input": "x", "rout": "embed"}, "rout"),
@@ -93,7 +93,7 @@ def test_dimensions_cut_and_scale(client):
         ({"input": "x", "truncate": "yes"}, "truncate"),
         ({"input": "x", "augment_threshold": "0.5"}, "augment_threshold"),
         ({"input": "x", "encoding_format": "hex"}, "encoding_format"),
-        ({"input": "x", "input_type": "document", "route": "augment"}, "body"),
+        ({"input": "x", "input_type": "document", "route": "augment"}, "route"),
         ({"input": {"image": "hello"}}, "input.image"),
         ({"input": {"image": "data:image/png;base64,%%%"}}, "input.image"),
         ({"input": {"image": "http://example.org/a.png"}}, "input.image"),
@@ -107,12 +107,25 @@ def test_bad_input_is_named(client, call, field):
     body = problem(client.post("/embed", json=call), 422, "invalid-input")
     assert fields(body) == [field]
     assert body["errors"][0]["message"]
+    assert body["errors"][0]["mend"]
+
+
+def test_a_picture_may_come_in_either_base64_padded_or_not(client):
+    standard = data_uri(encoded())
+    head, _, body = standard.partition(",")
+    other_ways = [standard.rstrip("="), f"{head},{body.translate(str.maketrans('+/', '-_'))}"]
+    answers = [
+        client.post("/embed", json={"input": {"image": image}, "route": "embed"}).json()["data"]
+        for image in (standard, *other_ways)
+    ]
+    assert answers[1] == answers[0]
+    assert answers[2] == answers[0]
 
 
 def test_too_long_is_refused_unless_truncated(client):
     call = {"input": ["short", "word " * 500]}
     body = problem(client.post("/embed", json=call), 422, "too-long")
-    assert fields(body) == ["input[1].text"]
+    assert fields(body) == ["input[1]"]
     assert "160" in body["detail"]
     assert client.post("/embed", json={**call, "truncate": True, "route": "embed"}).status_code == 200
 
@@ -140,7 +153,11 @@ def test_broken_json_and_other_media_types(client):
     headers = {"content-type": "application/json"}
     problem(client.post("/embed", content=b'{"input": ', headers=headers), 400, "malformed-body")
     deep = b"[" * 200_000
-    problem(client.post("/embed", content=deep, headers=headers), 400, "malformed-body")
+    nested = problem(client.post("/embed", content=deep, headers=headers), 400, "malformed-body")
+    assert "nested too deeply" in nested["detail"]
+    long_number = b'{"input": ' + b"7" * 5_000 + b"}"
+    digits = problem(client.post("/embed", content=long_number, headers=headers), 400, "malformed-body")
+    assert "digits" in digits["detail"]
     problem(client.post("/embed", content=b"\xff\xfe", headers=headers), 400, "malformed-body")
     surrogate = b'{"input": "\\ud800"}'
     assert fields(problem(client.post("/embed", content=surrogate, headers=headers), 422, "invalid-input"))

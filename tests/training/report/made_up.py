@@ -31,6 +31,7 @@ def info(threshold=0.5):
         dimensions=8,
         max_prompt_tokens=64,
         max_augment_tokens=8,
+        longest_augmentation=8,
         augment_threshold=threshold,
         pooling="eos",
         device="cpu",
