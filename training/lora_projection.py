@@ -34,5 +34,6 @@ class FusedLora(Linear):
         (name,) = self.active_adapters
         weight = self.lora_A[name].weight
         plain = name not in self.lora_variant and self.lora_B[name].bias is None
-        one_precision = x.dtype == weight.dtype and not torch.is_autocast_enabled(x.device.type)
+        # Autocast brings every operand of a product to one precision by itself.
+        one_precision = x.dtype == weight.dtype or torch.is_autocast_enabled(x.device.type)
         return name if plain and one_precision else None

@@ -32,9 +32,11 @@ def joint(
 
     accelerate launch --config_file "$(solomon train accelerate-config ddp)" -m training.cli.joint ...
     """
+    from model.allocation import keep_freed_memory
     from training.joint import Places, train
     from training.recipe import load_recipe
 
+    keep_freed_memory()
     with failures():
         places = Places(data, run, output, tower, start_from)
         train(load_recipe(recipe), places, device, console.print, tensorboard)
