@@ -72,6 +72,11 @@ class LogBuilder:
         self._documents -= 1
         self._digest -= int(found[0])
 
+    @property
+    def totals(self) -> tuple[int, int]:
+        """How many documents were added so far, and the digest of their checksums."""
+        return self._documents, self._digest % DIGEST_MODULUS
+
     def finish(self, sequence: int, losses: Iterable[Loss] = ()) -> None:
         """Complete the log as of change number `sequence`; it is on disk when this returns."""
         with storage_errors(self._path):
@@ -81,7 +86,7 @@ class LogBuilder:
             )
             self._connection.execute(
                 "UPDATE collection SET sequence = ?, documents = ?, digest = ?",
-                (sequence, self._documents, self._digest % DIGEST_MODULUS),
+                (sequence, *self.totals),
             )
             self._connection.execute("COMMIT")
             self._connection.execute("PRAGMA journal_mode = WAL")

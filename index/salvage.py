@@ -2,15 +2,17 @@
 
 A document is kept if its row, its vector and its image are there and have the right checksums, and if the
 journal knows of no later change to it: nothing that was deleted or replaced may come back with an old
-page. Whatever else any part of the log names is lost: ids stand in the documents' rows, in the index over
-them, and in the journal. What the log only counted is reported by number.
+page. Documents are looked up by row key; those that this does not lead to, as a page above them is damaged,
+are taken from the pages of the file (`index.carving`). Whatever else any part of the log names is lost: ids
+stand in the documents' rows, in the index over them, and in the journal. What the log only counted is
+reported by number.
 """
 
 from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from index.building import LogBuilder, open_source
+from index.carving import Carving
 from index.journal import Journal, read_journal
 from index.records import Record, read_record
 from index.schema import (
@@ -33,6 +36,8 @@ from index.types import DamagedLog, Loss
 
 _LONGEST_GAP = 5_000_000  # row keys tried one by one where a table cannot be walked
 
+_BLOBS = ("SELECT vector FROM vectors WHERE row = ?", "SELECT data FROM images WHERE row = ?")
+
 Latest = dict[str, tuple[int, bool]]  # by id: the number of its last change, and whether that deleted it
 
 
@@ -42,8 +47,10 @@ class _Findings:
 
     kept: dict[str, int] = field(default_factory=dict)  # row keys of sound documents, by id
     unsound: dict[int, set[str]] = field(default_factory=dict)  # what ids the others may have had, by row key
+    # The row keys that each b-tree has: the index of ids, the documents and the vectors.
+    named: list[Set[int]] = field(default_factory=list)
     whole: bool = True  # whether every table could be walked from end to end
-    stated: int | None = None  # how many documents the log counted
+    totals: tuple[int, int] | None = None  # how many documents the log counted, and their digest
     sequence: int = 0
 
 
@@ -63,10 +70,9 @@ def salvage(path: Path, journal_path: Path, target: Path) -> tuple[int, list[Los
             findings = _Findings()
             _read_totals(source, findings)
             for record in _sound_records(source, findings, settings.dimensions):
-                if record.id in findings.kept:
-                    builder.remove(findings.kept[record.id])  # row keys ascend: the later one is the document
-                builder.add(record)
-                findings.kept[record.id] = record.row
+                _keep(record, findings, builder)
+            for record in _carved_records(source, path, findings, settings.dimensions):
+                _keep(record, findings, builder)
             losses = _settle(findings, journal, builder)
             last_row = max(findings.kept.values(), default=0)
             builder.finish(max(findings.sequence, last_row, journal.sequence if journal else 0), losses)
@@ -132,13 +138,15 @@ def _settings(source: sqlite3.Connection, path: Path, journal: Journal | None) -
 
 def _read_totals(source: sqlite3.Connection, findings: _Findings) -> None:
     with suppress(*UNREADABLE, TypeError, ValueError):
-        sequence, stated = source.execute("SELECT sequence, documents FROM collection").fetchone()
-        findings.sequence, findings.stated = int(sequence), int(stated)
+        query = "SELECT sequence, documents, digest FROM collection"
+        sequence, documents, digest = source.execute(query).fetchone()
+        findings.sequence, findings.totals = int(sequence), (int(documents), int(digest))
 
 
 def _sound_records(source: sqlite3.Connection, findings: _Findings, dimensions: int) -> Iterator[Record]:
     """Every sound document, by row key; on the way, what the log names the others."""
     indexed = _ids_by_index(source, findings)
+    findings.named.append(indexed.keys())
     for row in sorted(indexed.keys() | _row_keys(source, findings)):
         try:
             record = read_record(source, row, dimensions, indexed.get(row))
@@ -153,6 +161,45 @@ def _sound_records(source: sqlite3.Connection, findings: _Findings, dimensions: 
         with suppress(*UNREADABLE, AttributeError, TypeError):
             (document_id,) = source.execute("SELECT id FROM documents WHERE row = ?", (row,)).fetchone()
             names.add(document_id.decode(errors="replace"))
+
+
+def _carved_records(
+    source: sqlite3.Connection, path: Path, findings: _Findings, dimensions: int
+) -> Iterator[Record]:
+    """Those documents that were not sound where the b-trees lead, and that are somewhere in the file.
+
+    Pages that were freed have rows that were deleted, and a damaged b-tree may lead to them; so a row is
+    live only if two of the three name it.
+    """
+    index, documents, vectors = findings.named
+    live = (index & documents) | (index & vectors) | (documents & vectors)
+    wanted = live & findings.unsound.keys()
+    if not wanted:
+        return
+    with suppress(OSError), Carving(path, _wal(path), wanted) as carving:
+        for row in sorted(wanted):
+            vector, image = (_blob(source, query, row) for query in _BLOBS)
+            record = carving.record(row, dimensions, vector, image)
+            if record is not None:
+                del findings.unsound[row]
+                yield record
+
+
+def _blob(source: sqlite3.Connection, query: str, row: int) -> object:
+    with suppress(*UNREADABLE, TypeError):
+        return source.execute(query, (row,)).fetchone()[0]
+    return None
+
+
+def _keep(record: Record, findings: _Findings, builder: LogBuilder) -> None:
+    """Write a document, unless it is there from a later row."""
+    other = findings.kept.get(record.id)
+    if other is not None and other > record.row:
+        return
+    if other is not None:
+        builder.remove(other)
+    builder.add(record)
+    findings.kept[record.id] = record.row
 
 
 def _ids_by_index(source: sqlite3.Connection, findings: _Findings) -> dict[int, bytes]:
@@ -172,14 +219,16 @@ def _row_keys(source: sqlite3.Connection, findings: _Findings) -> set[int]:
         query = f"SELECT row FROM {table} NOT INDEXED ORDER BY row"
         entries, whole = _read(source, query)
         ascending = [row for (row,) in entries]
-        keys.update(ascending)
+        named = set(ascending)
+        findings.named.append(named)
         if not whole:
             findings.whole = False
             descending = [row for (row,) in _read(source, f"{query} DESC")[0]]
-            keys.update(descending)
+            named.update(descending)
             first = max(ascending, default=0) + 1
             last = min(descending, default=findings.sequence + 1)
             keys.update(range(first, min(last, first + _LONGEST_GAP)))
+        keys |= named
     return keys
 
 
@@ -196,6 +245,8 @@ def _read(source: sqlite3.Connection, query: str) -> tuple[list[Any], bool]:
 
 def _settle(findings: _Findings, journal: Journal | None, builder: LogBuilder) -> list[Loss]:
     """Drop what the journal knows to be out of date; return what is lost."""
+    if builder.totals == findings.totals:
+        findings.unsound.clear()  # nothing is missing: what else was named were wrong names
     noticed = datetime.now(UTC).isoformat()
     latest = _latest(journal)
     sound = set(findings.kept)
@@ -211,8 +262,8 @@ def _settle(findings: _Findings, journal: Journal | None, builder: LogBuilder) -
         if len(names) > 1:
             losses.append(Loss(None, f"its id was damaged too, and is one of {sorted(names)}", noticed))
     nameless = len(findings.unsound) - len(named)
-    if not findings.whole and findings.stated is not None:
-        nameless = min(nameless, findings.stated - len(sound) - len(named))
+    if not findings.whole and findings.totals is not None:
+        nameless = min(nameless, findings.totals[0] - len(sound) - len(named))
     if nameless > 0:
         losses.append(Loss(None, "what the disk held of them was damaged, ids included", noticed, nameless))
     return losses + _unknown_changes(findings, journal, noticed)
