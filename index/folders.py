@@ -46,11 +46,11 @@ class Folders:
         empty_directory(self._staging)
         empty_directory(self._trash)
 
-    def names(self, marker: str) -> Sequence[str]:
-        """The collections there are: folders with a possible name that hold a file called `marker`."""
+    def names(self) -> Sequence[str]:
+        """The collections there are, whole or not: folders with a possible name that hold anything."""
         found = []
         for folder in sorted(self._collections.iterdir()):
-            if is_name(folder.name) and (folder / marker).is_file():
+            if is_name(folder.name) and folder.is_dir() and any(folder.iterdir()):
                 found.append(folder.name)
             else:
                 _logger.warning("passed over %s in the data directory: not a collection", folder.name)

@@ -23,9 +23,15 @@ _logger = logging.getLogger(__name__)
 def open_collection(folders: Folders, name: str, make: Callable[[Path], Collection]) -> Collection:
     """Open a collection with `make`; one of an earlier format is migrated first, a damaged one salvaged.
 
-    Raises `DamagedLog` if nothing can be salvaged, `StorageError` for what the disk refuses.
+    Raises `DamagedLog` if nothing can be salvaged or the log is missing, `StorageError` for what the disk
+    refuses.
     """
     folder = folders.folder(name)
+    if not (folder / LOG_FILE).exists():  # which no crash does, so that it may only have been put elsewhere
+        raise DamagedLog(
+            f"The document log {LOG_FILE} is missing. Put it back and start again, restore a backup "
+            f"(`solomon index restore FILE --name {name} --replace`), or drop the collection."
+        )
     _mend_wal(folder, name)
     try:
         if is_outdated(folder / LOG_FILE):

@@ -77,7 +77,7 @@ class FaissStore:
         try:
             with _storage_errors():
                 self._folders = Folders(data_dir)
-                for name in self._folders.names(LOG_FILE):
+                for name in self._folders.names():
                     self._open_or_report(name)
         except BaseException:
             self.close()

@@ -292,6 +292,43 @@ def test_a_log_that_is_all_gone_is_refused_alone(files: Path, content: bytes) ->
     store.close()
 
 
+def test_a_log_that_is_missing_is_told_with_its_mend_and_touched_by_nothing(
+    closed_files: Path, crashed: tuple[Path, Texts], tmp_path: Path
+) -> None:
+    store = reopened(closed_files)
+    store.backup("things", tmp_path / "things.backup")
+    store.close()
+    (closed_files / LOG_FILE).rename(tmp_path / "elsewhere")
+    left = sorted(file.name for file in closed_files.iterdir())
+    store = reopened(closed_files)
+    with pytest.raises(UnusableCollection, match=r"missing.*`solomon index restore FILE --name things --rep"):
+        store.search("things", vector_of("x"), 1)
+    with pytest.raises(UnusableCollection):
+        store.create("things", 8, "m")
+    [listed] = [info for info in store.list() if info.name == "things"]
+    assert listed.index_kind == "unusable"
+    assert "is missing" in str(listed.damage)
+    store.close()
+    assert sorted(file.name for file in closed_files.iterdir()) == left
+    shutil.copyfile(tmp_path / "elsewhere", closed_files / LOG_FILE)
+    store = reopened(closed_files)
+    assert check_damaged(store, "things", crashed[1]) == set()
+    store.close()
+    (closed_files / LOG_FILE).unlink()
+    store = reopened(closed_files)
+    store.restore(tmp_path / "things.backup", "things", replace=True)
+    assert check_damaged(store, "things", crashed[1]) == set()
+    store.close()
+
+
+def test_a_folder_that_holds_nothing_is_no_collection(closed_files: Path) -> None:
+    (closed_files.parent / "empty").mkdir()
+    store = reopened(closed_files)
+    assert [info.name for info in store.list()] == ["others", "things"]
+    assert store.create("empty", 8, "m").count == 0
+    store.close()
+
+
 def test_with_its_journal_an_unreadable_log_is_at_least_named(
     files: Path, crashed: tuple[Path, Texts]
 ) -> None:
