@@ -2,29 +2,46 @@
 
 A backup is a log's database with one more table, `backup`, which says whose it is. Restoring reads its
 rows and writes a new log of them; nothing else of the file is used, so a file that someone prepared can bring
-in documents and no more.
+in documents and no more, and only such as a write would have brought in.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from index.building import LogBuilder, open_source
 from index.files import move
 from index.log import DocumentLog
 from index.migration import SCHEMA_1, migrate
-from index.records import read_records
-from index.schema import FORMAT, SCHEMA, connect, read_format, read_settings, storage_errors
+from index.records import Record, read_records
+from index.schema import (
+    FORMAT,
+    SCHEMA,
+    LogSettings,
+    connect,
+    read_format,
+    read_settings,
+    storage_errors,
+)
 from index.types import DamagedLog, InvalidInput, StorageError
+from index.validation import check_dimensions, check_fields, check_text, unit_vector
 from index.verification import damage_in
 
 _TABLE = "CREATE TABLE backup (collection TEXT NOT NULL, made TEXT NOT NULL) STRICT"
+_IMAGE = re.compile(r"image/[a-z0-9][a-z0-9.+-]{0,63}")
+_ROUNDING = 1e-3  # of a vector's length, which was made 1 when it was written
+_LAST_SEQUENCE = 2**62  # SQLite's integers end at twice that, and changes must be able to follow
 _SETUP = ("PRAGMA journal_mode = DELETE", "PRAGMA synchronous = FULL")
 
 
@@ -73,22 +90,24 @@ def read_label(path: Path) -> BackupLabel | None:
 def restore_backup(path: Path, target: Path) -> None:
     """Make a new log of a backup, whose every row is checked; the new log has a uuid of its own.
 
-    Reads any format up to the present one. Raises `InvalidInput` for a file that is no backup, is damaged or
-    is newer; `StorageError` for what the disk refuses.
+    Reads any format up to the present one. Raises `InvalidInput` for a file that is no backup, is damaged,
+    is newer, or holds what no write would have let in; `StorageError` for what the disk refuses.
     """
     try:
         with storage_errors(path), closing(_open_untrusted(path)) as source:
             _check_tables(source)
-            if _format(source, path) < FORMAT:
-                migrate(path, target, renewed=True)
+            format = _format(source, path)
+            settings = read_settings(source, path, format)
+            sequence = _check_state(source, settings)
+            check = partial(_checked, dimensions=settings.dimensions)
+            if format < FORMAT:
+                migrate(path, target, renewed=True, check=check)
                 return
-            settings = read_settings(source, path)
             for damage in damage_in(source, settings.dimensions):
                 raise InvalidInput("backup", f"backup is damaged: {damage}.")
-            (sequence,) = source.execute("SELECT sequence FROM collection").fetchone()
             with LogBuilder(target, settings.renewed()) as builder:
                 for record in read_records(source, path, settings.dimensions):
-                    builder.add(record)
+                    builder.add(check(record))
                 builder.finish(sequence)
     except DamagedLog as error:
         raise InvalidInput("backup", f"backup cannot be read: {error}") from error
@@ -107,6 +126,53 @@ def _format(source: sqlite3.Connection, path: Path) -> int:
         raise
     except StorageError as error:
         raise InvalidInput("backup", f"backup cannot be read: {error}") from error
+
+
+def _check_state(source: sqlite3.Connection, settings: LogSettings) -> int:
+    """Check what a collection was made with and how far it has come; return its latest change."""
+    with _named():
+        check_dimensions(settings.dimensions)
+        check_text(settings.model, "model")
+    (sequence,) = source.execute("SELECT sequence FROM collection").fetchone()
+    first, last = source.execute("SELECT min(row), max(row) FROM documents").fetchone()
+    if not 0 <= sequence <= _LAST_SEQUENCE:
+        raise _refusal(f"its latest change has the number {sequence}.")
+    if first is not None and not 1 <= first <= last <= sequence:
+        raise _refusal(f"it has documents in rows {first} to {last}, and they belong in 1 to {sequence}.")
+    return int(sequence)
+
+
+def _checked(record: Record, dimensions: int) -> Record:
+    """The record as a write would have stored it. Raises `InvalidInput` if none would."""
+    address = f"documents[row {record.row}]"
+    with _named():
+        try:
+            metadata = json.loads(record.metadata)
+        except (ValueError, RecursionError) as error:
+            raise InvalidInput("metadata", f"{address}.metadata is not JSON ({error}).") from error
+        encoded = check_fields(record.id, record.text, metadata, address)
+        vector = np.frombuffer(record.vector, "<f4").astype(np.float64)
+        unit_vector(vector, dimensions, f"{address}.vector")
+        length = float(np.linalg.norm(vector))
+        if abs(length - 1) > _ROUNDING:
+            raise InvalidInput("vector", f"{address}.vector has the length {length:.4g} where it must be 1.")
+        media_type = record.image_media_type
+        if media_type is not None and not _IMAGE.fullmatch(media_type):
+            raise InvalidInput("image", f"{address}.image is called {media_type!r}, which is no image.")
+    return replace(record, metadata=encoded)
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Say of what is refused that it is in the backup."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise _refusal(str(error)) from error
+
+
+def _refusal(reason: str) -> InvalidInput:
+    return InvalidInput("backup", f"backup holds what no write would have let in: {reason}")
 
 
 def _check_tables(source: sqlite3.Connection) -> None:

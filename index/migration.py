@@ -7,7 +7,7 @@ rename: a kill at any instant leaves the old log, or the new. It needs as much f
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -47,10 +47,17 @@ def is_outdated(path: Path) -> bool:
         return read_format(source, path) < FORMAT
 
 
-def migrate(path: Path, target: Path, *, renewed: bool = False) -> None:
+def migrate(
+    path: Path,
+    target: Path,
+    *,
+    renewed: bool = False,
+    check: Callable[[Record], Record] = lambda record: record,
+) -> None:
     """Write the documents of a log of format 1 to a new log, with their row keys, sequence and uuid.
 
-    With `renewed`, the new log has a uuid of its own.
+    With `renewed`, the new log has a uuid of its own. What is written is what `check` returns for each
+    document; what it raises is raised.
 
     Raises `DamagedLog` if the old log cannot be read to its end: it has no checksums to salvage by.
     """
@@ -60,7 +67,7 @@ def migrate(path: Path, target: Path, *, renewed: bool = False) -> None:
         (sequence,) = source.execute("SELECT sequence FROM collection").fetchone()
         with LogBuilder(target, settings.renewed() if renewed else settings) as builder:
             for record in _records(source, path, settings.dimensions):
-                builder.add(record)
+                builder.add(check(record))
             builder.finish(sequence)
 
 

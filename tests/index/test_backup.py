@@ -5,12 +5,17 @@ from __future__ import annotations
 import random
 import sqlite3
 import threading
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from index.collection import LOG_FILE, Collection
+from index.records import blob_checksum, document_checksum
+from index.schema import connect, read_settings
 from index.store import FaissStore
 from index.types import CollectionExists, Image, InvalidInput, KeptInFiles, StorageError, UnknownCollection
 from tests.index.damage import flip_bits
@@ -167,6 +172,115 @@ def test_a_prepared_file_is_refused(filled: FaissStore, backup: Path, statement:
         filled.restore(backup, "copy")
     with pytest.raises(UnknownCollection):
         filled.get("copy")
+
+
+class Edited:
+    """A backup that was edited by hand, by someone who knows its checksums."""
+
+    def __init__(self, backup: Path) -> None:
+        self.backup = backup
+
+    def document(self, row: int, **values: str | None) -> None:
+        """Change columns of a document."""
+        with closing(sqlite3.connect(self.backup)) as log:
+            query = "SELECT id, text, metadata, image_media_type, checksum FROM documents WHERE row = ?"
+            *columns, before = log.execute(query, (row,)).fetchone()
+            names = ("id", "text", "metadata", "image_media_type")
+            given = dict(zip(names, columns, strict=True)) | values
+            encoded = [None if value is None else value.encode() for value in given.values()]
+            checksum = document_checksum(row, *encoded)
+            log.execute(
+                "UPDATE documents SET id = ?, text = ?, metadata = ?, image_media_type = ?, checksum = ? "
+                "WHERE row = ?",
+                (*given.values(), checksum, row),
+            )
+            log.execute("UPDATE collection SET digest = digest + ?", (checksum - before,))
+            log.commit()
+
+    def vector(self, row: int, vector: list[float]) -> None:
+        """Change a document's vector."""
+        blob = np.array(vector, "<f4").tobytes()
+        with closing(sqlite3.connect(self.backup)) as log:
+            log.execute(
+                "UPDATE vectors SET vector = ?, checksum = ? WHERE row = ?",
+                (blob, blob_checksum(row, blob), row),
+            )
+            log.commit()
+
+    def dimensions(self, dimensions: int) -> None:
+        """Change the length that its vectors are said to have."""
+        with closing(connect(self.backup, setup=())) as log:
+            settings = replace(read_settings(log, self.backup), dimensions=dimensions)
+            values = (dimensions, settings.checksum())
+            log.execute("UPDATE collection SET dimensions = ?, settings_checksum = ?", values)
+
+    def execute(self, *statements: str) -> None:
+        """Change whatever statements do."""
+        spoilt(self.backup, *statements)
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (lambda edited: edited.document(5, id="../escape"), r"documents\[row 5\]\.id must not hold '\.'"),
+        (lambda edited: edited.document(5, id=""), r"documents\[row 5\]\.id must be a string of 1 to"),
+        (lambda edited: edited.document(5, id="two\nlines"), r"\[row 5\]\.id must not hold control"),
+        (lambda edited: edited.document(5, metadata="[1]"), r"\[row 5\]\.metadata must be an object"),
+        (lambda edited: edited.document(5, metadata="{"), r"\[row 5\]\.metadata is not JSON"),
+        (lambda edited: edited.document(5, metadata="[" * 100_000), r"\[row 5\]\.metadata is not JSON"),
+        (lambda edited: edited.document(5, metadata='{"a":NaN}'), r"metadata\.a must be a finite number"),
+        (lambda edited: edited.document(5, metadata='{"a":{}}'), r"metadata\.a must be a string, number"),
+        (lambda edited: edited.document(5, metadata='{"$or":1}'), r"must not begin with '\$'"),
+        (lambda edited: edited.document(201, image_media_type="text/html"), r"\[row 201\]\.image is called"),
+        (lambda edited: edited.vector(5, [float("nan")] * 8), r"\[row 5\]\.vector must hold finite numbers"),
+        (lambda edited: edited.vector(5, [0.0] * 8), r"\[row 5\]\.vector has length zero"),
+        (lambda edited: edited.vector(5, [3.0] + [0.0] * 7), r"\[row 5\]\.vector has the length 3 "),
+        (lambda edited: edited.vector(5, [1.0] * 7), r"row 5 of vectors is not as it was written"),
+        (lambda edited: edited.dimensions(0), "dimensions must be a whole number from 1 to"),
+        (lambda edited: edited.dimensions(4), "row 1 of vectors is not as it was written"),
+        (
+            lambda edited: edited.execute("UPDATE collection SET sequence = 9"),
+            "rows 1 to 201, and they belong",
+        ),
+        (lambda edited: edited.execute(f"UPDATE collection SET sequence = {2**63 - 1}"), "has the number 9"),
+    ],
+)
+def test_what_a_write_would_refuse_is_refused_by_what_is_wrong_with_it(
+    filled: FaissStore, backup: Path, edit: Callable[[Edited], None], reason: str
+) -> None:
+    edit(Edited(backup))
+    with pytest.raises(InvalidInput, match=reason) as refused:
+        filled.restore(backup, "copy")
+    assert refused.value.field == "backup"
+    assert str(refused.value).startswith("backup ")
+    with pytest.raises(UnknownCollection):
+        filled.get("copy")
+
+
+def test_a_row_below_the_first_is_refused_and_not_passed_over(filled: FaissStore, backup: Path) -> None:
+    edited = Edited(backup)
+    edited.execute(*(f"UPDATE {table} SET row = -5 WHERE row = 5" for table in ("documents", "vectors")))
+    edited.document(-5)
+    with pytest.raises(InvalidInput, match="rows -5 to 201"):
+        filled.restore(backup, "copy")
+
+
+def test_metadata_that_was_written_otherwise_is_stored_as_a_write_would(
+    filled: FaissStore, backup: Path
+) -> None:
+    Edited(backup).document(5, metadata='{ "a": 1.50, "a": "last" }')
+    filled.restore(backup, "copy")
+    assert filled.get_document("copy", "doc-4").metadata == {"a": "last"}
+    assert filled.verify("copy").damage == []
+    filled.backup("copy", backup.with_name("again"))
+    with closing(sqlite3.connect(backup.with_name("again"))) as log:
+        assert log.execute("SELECT metadata FROM documents WHERE row = 5").fetchone() == ('{"a":"last"}',)
+
+
+def test_a_log_of_format_1_is_held_to_the_same(store: FaissStore, tmp_path: Path) -> None:
+    make_format_1(tmp_path / "log", [document("sound"), document("../escape")])
+    with pytest.raises(InvalidInput, match=r"documents\[row 5\]\.id must not hold"):
+        store.restore(tmp_path / "log", "old")
 
 
 @pytest.mark.parametrize("content", [b"", b"no database" * 1000, b"SQLite format 3\x00" + bytes(5000)])
