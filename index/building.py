@@ -113,6 +113,6 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def open_source(path: Path) -> sqlite3.Connection:
+def open_source(path: Path, mode: str = "rw") -> sqlite3.Connection:
     """Open a log to read records from it, in whatever journal mode it is."""
-    return connect(path, setup=_READING)
+    return connect(path, mode, _READING)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from index.types import NewDocument, VectorStore
+from index.types import CollectionInfo, NewDocument, VectorStore
 
 # Documents of one write. A batch with large images is cut further, so that few of them are in memory.
 BATCH = 1000
@@ -25,7 +26,23 @@ class CopiedBatch:
     unchanged: int
 
 
-def copy_collection(source: VectorStore, target: VectorStore, name: str) -> Iterator[CopiedBatch]:
+class CopySource(Protocol):
+    """What can be copied from: every store, and a data directory that is only read (`index.reading`)."""
+
+    def list(self) -> Sequence[CollectionInfo]:
+        """Every collection, by name."""
+
+    def get(self, name: str) -> CollectionInfo:
+        """One collection. Raises `UnknownCollection`."""
+
+    def export(self, name: str) -> Iterator[Sequence[NewDocument]]:
+        """Every document with its vector and image, in batches. Raises `UnknownCollection`."""
+
+    def close(self) -> None:
+        """Release what is open."""
+
+
+def copy_collection(source: CopySource, target: VectorStore, name: str) -> Iterator[CopiedBatch]:
     """Copy the documents of a collection, with their vectors and images, and tell of each batch.
 
     Documents that the target holds with the same content are left as they are, so a copy that was

@@ -50,7 +50,7 @@ class Folders:
         """The collections there are, whole or not: folders with a possible name that hold anything."""
         found = []
         for folder in sorted(self._collections.iterdir()):
-            if is_name(folder.name) and folder.is_dir() and any(folder.iterdir()):
+            if _holds_one(folder):
                 found.append(folder.name)
             else:
                 _logger.warning("passed over %s in the data directory: not a collection", folder.name)
@@ -115,6 +115,22 @@ class Folders:
         unwanted = self._trash / uuid.uuid4().hex
         move(self._collections / name, unwanted)
         return unwanted
+
+
+def collections_in(data_dir: Path) -> dict[str, Path]:
+    """Where the collections of a data directory lie, by name, for those who change nothing in it.
+
+    One that shall replace another, which a crash kept from it, counts as if it had.
+    """
+    found = {folder.name: folder for folder in (data_dir / "collections").iterdir() if _holds_one(folder)}
+    for kind in (_RESTORED, _SALVAGED):
+        staged = (data_dir / "staging").glob(f"*.{kind}")
+        found |= {folder.stem: folder for folder in staged if is_name(folder.stem)}
+    return found
+
+
+def _holds_one(folder: Path) -> bool:
+    return is_name(folder.name) and folder.is_dir() and any(folder.iterdir())
 
 
 def _delete(unwanted: Path | None) -> None:

@@ -93,10 +93,19 @@ class NameLocks:
 class DirectoryLock:
     """Holds a data directory for this process; the kernel lets go when the process ends, however it ends."""
 
-    def __init__(self, directory: Path) -> None:
-        """Take the lock. Raises `DataDirectoryLocked` if another holder has it."""
+    def __init__(self, directory: Path, *, make: bool = True) -> None:
+        """Take the lock. Raises `DataDirectoryLocked` if another holder has it.
+
+        Without `make` nothing is written: where there is no lock, there is nobody to keep out either.
+        """
+        self._file = -1
+        flags = os.O_RDWR | os.O_CREAT if make else os.O_RDONLY
         try:
-            self._file = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._file = os.open(directory / "lock", flags | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            if not make:
+                return
+            raise
         except OSError as error:
             raise StorageError(f"The data directory cannot be written: {error.strerror}.") from error
         try:

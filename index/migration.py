@@ -66,12 +66,13 @@ def migrate(
         settings = read_settings(source, path, format=1)
         (sequence,) = source.execute("SELECT sequence FROM collection").fetchone()
         with LogBuilder(target, settings.renewed() if renewed else settings) as builder:
-            for record in _records(source, path, settings.dimensions):
+            for record in read_records_1(source, path, settings.dimensions):
                 builder.add(check(record))
             builder.finish(sequence)
 
 
-def _records(source: sqlite3.Connection, path: Path, dimensions: int) -> Iterator[Record]:
+def read_records_1(source: sqlite3.Connection, path: Path, dimensions: int) -> Iterator[Record]:
+    """The documents of a log of format 1, by row key. Raises `DamagedLog` where that shows."""
     for row, document_id, text, metadata, media_type, vector, image in source.execute(_RECORDS_1):
         sound = isinstance(vector, bytes) and len(vector) == 4 * dimensions
         if not sound or (image is None) != (media_type is None):

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from index.types import StorageError, VectorStore
 
 if TYPE_CHECKING:
+    from index.copying import CopySource
     from index.milvus.store import MilvusStore
 
 _SCHEMES = ("http", "https", "tcp", "unix")
@@ -44,19 +45,31 @@ def open_milvus(location: str, token: str | None = None, **options: Any) -> Milv
     return MilvusStore(location, token, **options)
 
 
-def open_store_at(location: str, token: str | None = None, *, must_exist: bool) -> VectorStore:
+def open_store_at(location: str, token: str | None = None) -> VectorStore:
     """Open the store at a location: a data directory, a Milvus URI or a Milvus Lite database.
 
-    A directory or database that is missing is made, unless it must exist. Raises `StorageError`, and
-    `DataDirectoryLocked` if another process has it open.
+    A directory or database that is missing is made. Raises `StorageError`, and `DataDirectoryLocked` if
+    another process has it open.
     """
-    on_disk = "://" not in location and not location.startswith("unix:")
-    if must_exist and on_disk and not Path(location).is_dir():
-        raise StorageError(f"There is no store at {location}.")
     if is_milvus(location):
         return open_milvus(location, token)
     from index.store import FaissStore
 
-    if must_exist and not (Path(location) / "collections").is_dir():
-        raise StorageError(f"{location} is not a data directory of Solomon: it holds no collections.")
     return FaissStore(Path(location))
+
+
+def open_source_at(location: str, token: str | None = None) -> CopySource:
+    """Open what is at a location to copy from it; in a data directory, nothing changes by that.
+
+    Raises `StorageError` if there is nothing, and `DataDirectoryLocked` if another process has it open.
+    """
+    on_disk = "://" not in location and not location.startswith("unix:")
+    if on_disk and not Path(location).is_dir():
+        raise StorageError(f"There is no store at {location}.")
+    if is_milvus(location):
+        return open_milvus(location, token)
+    from index.reading import FolderSource
+
+    if not (Path(location) / "collections").is_dir():
+        raise StorageError(f"{location} is not a data directory of Solomon: it holds no collections.")
+    return FolderSource(Path(location))

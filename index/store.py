@@ -29,6 +29,7 @@ from index.log import DocumentLog
 from index.recovery import open_collection, salvage_collection
 from index.settings import IndexSettings
 from index.types import (
+    UNUSABLE,
     CollectionExists,
     CollectionInfo,
     CollectionSpace,
@@ -47,7 +48,6 @@ from index.types import (
 from index.validation import check_dimensions, check_name, check_text
 
 SNAPSHOT_EVERY = 10_000
-UNUSABLE = "unusable"  # the index kind of a collection that cannot be served
 
 _Answer = TypeVar("_Answer")
 

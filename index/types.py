@@ -13,6 +13,8 @@ import numpy.typing as npt
 Vectors = npt.NDArray[np.float32]
 Scalar = str | int | float | bool | None
 
+UNUSABLE = "unusable"  # the index kind of a collection that cannot be served
+
 
 @dataclass(frozen=True, slots=True)
 class Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,7 @@ from service.cli.exits import Exit, fail
 from service.cli.options import AsJson
 
 if TYPE_CHECKING:
+    from index.copying import CopySource
     from index.types import VectorStore
 
 TOKEN = "SOLOMON_MILVUS_TOKEN"  # noqa: S105 - the variable's name
@@ -47,15 +48,16 @@ def copy(
     """Copy collections from one store to another, with vectors and images.
 
     No server may have a data directory open meanwhile, and nothing may write
-    to a Milvus that is copied from. Interrupted, the command goes on where it
-    stopped when it is run again: what the target holds with the same content
-    is not written again. At the end the counts are compared. The target loses
-    nothing; it must hold nothing else for the counts to agree.
+    to a Milvus that is copied from. A data directory that is copied from is
+    left as it is. Interrupted, the command goes on where it stopped when it is
+    run again: what the target holds with the same content is not written
+    again. At the end the counts are compared. The target loses nothing; it
+    must hold nothing else for the counts to agree.
 
     SOLOMON_MILVUS_TOKEN is the token of either Milvus, if it needs one, and
     SOLOMON_SOURCE_MILVUS_TOKEN that of the source where it differs.
     """
-    from index.opening import check_milvus
+    from index.opening import check_milvus, open_source_at, open_store_at
     from service.cli.output import print_json
 
     if source.rstrip("/") == target.rstrip("/"):
@@ -67,8 +69,10 @@ def copy(
         except ValueError as error:
             fail(f"{error}.", Exit.USAGE)
     with _explained(), ExitStack() as stores:
-        copied_from = stores.enter_context(_opened(source, _secret(SOURCE_TOKEN) or token, must_exist=True))
-        copied_to = stores.enter_context(_opened(target, token, must_exist=False))
+        copied_from = open_source_at(source, _secret(SOURCE_TOKEN) or token)
+        stores.callback(copied_from.close)
+        copied_to = open_store_at(target, token)
+        stores.callback(copied_to.close)
         names = collections or [info.name for info in copied_from.list()]
         results = [_copy(copied_from, copied_to, name, quiet=as_json) for name in names]
     if as_json:
@@ -79,7 +83,7 @@ def copy(
         raise typer.Exit(int(Exit.FAILED))
 
 
-def _copy(source: VectorStore, target: VectorStore, name: str, *, quiet: bool) -> Copied:
+def _copy(source: CopySource, target: VectorStore, name: str, *, quiet: bool) -> Copied:
     from index.copying import copy_collection
     from index.types import StoreError, StoreUnreachable
     from service.cli.progress import job_progress
@@ -115,14 +119,6 @@ def _show(results: list[Copied]) -> None:
         )
         if result.reason is not None:
             typer.echo(f"{result.collection}: {result.reason}", err=True)
-
-
-@contextmanager
-def _opened(location: str, token: str | None, *, must_exist: bool) -> Iterator[VectorStore]:
-    from index.opening import open_store_at
-
-    with closing(open_store_at(location, token, must_exist=must_exist)) as store:
-        yield store
 
 
 @contextmanager
