@@ -271,6 +271,12 @@ class Collection:
                 )
         else:
             self._upkeep.restored(mark)
+        documents = self._log.count()
+        if view.count != documents:
+            # A damaged page above the vectors hides them from a walk, which does not notice it.
+            raise DamagedLog(
+                f"The document log {LOG_FILE} is damaged: it has {documents} documents, {view.count} vectors."
+            )
         return view
 
     @contextmanager

@@ -219,6 +219,11 @@ class DocumentLog:
         with self._readers.lend() as connection:
             return int(connection.execute("SELECT sequence FROM collection").fetchone()[0])
 
+    def count(self) -> int:
+        """How many documents there are."""
+        with self._readers.lend() as connection:
+            return int(connection.execute("SELECT documents FROM collection").fetchone()[0])
+
     def live_rows(self) -> Iterator[LiveRow]:
         """Every live document, by row key, ascending."""
         with self._readers.lend() as connection:

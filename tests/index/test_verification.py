@@ -1,14 +1,16 @@
-"""The index of ids of a log that is too large to be verified at opening: compared afterwards, and mended."""
+"""Large logs, which opening does not verify as a whole: what is noticed at once, and what soon after."""
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from index.collection import LOG_FILE
+from index.collection import LOG_FILE, SNAPSHOT_FILE
 from index.log import DocumentLog
 from index.schema import PAGE_SIZE
 from index.store import FaissStore
@@ -34,6 +36,19 @@ def misleading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     log.write_bytes(content)
     monkeypatch.setattr("index.log.VERIFIED_AT_OPENING", 0)
     return tmp_path
+
+
+def test_vectors_that_a_large_log_has_lost_are_noticed_at_opening(misleading: Path) -> None:
+    """No row of those that are read is unsound; there are only fewer of them."""
+    files = misleading / "collections" / "things"
+    with closing(sqlite3.connect(files / LOG_FILE)) as log:
+        log.execute("DELETE FROM vectors WHERE row = 12")
+        log.commit()
+    (files / SNAPSHOT_FILE).unlink()
+    store = FaissStore(misleading)
+    assert [loss.id for loss in store.verify("things").losses] == ["doc-11"]
+    assert check_damaged(store, "things", TEXTS) == {"doc-11"}
+    store.close()
 
 
 @pytest.fixture
