@@ -21,8 +21,7 @@ from model.installing import install_command
 from service.cli.adding import make_collection
 from service.cli.client import Client
 from service.cli.exits import Exit, fail
-from service.cli.ray_worker import CorpusWorker, EngineOpener, open_checkpoint
-from service.client.batches import Seen
+from service.cli.ray_worker import Claims, CorpusWorker, EngineOpener, open_checkpoint
 from service.client.configuration import API_KEY_VARIABLE
 from service.client.outcomes import Failure, Outcome
 from service.corpus.portions import split
@@ -67,10 +66,18 @@ def add_with_ray(
         "api_key": os.environ.get(API_KEY_VARIABLE),
         "image_root": image_root and image_root.absolute(),
     }
-    seen = Seen()
     with _connected(cluster.address) as ray:
+        worker["claim"] = partial(_claim, ray.remote(num_cpus=0)(Claims).remote())
         for row in _outcomes(ray, portions, worker, cluster.workers):
-            report(_outcome(json.loads(row["outcome"]), seen))
+            report(_outcome(json.loads(row["outcome"])))
+
+
+def _claim(claims: Any, wanted: Sequence[tuple[str, str]]) -> Sequence[bool]:
+    """What the actor that keeps a run's claims answers; called by the workers."""
+    import ray
+
+    answer: list[bool] = ray.get(claims.claim.remote(wanted))
+    return answer
 
 
 def _outcomes(
@@ -106,15 +113,9 @@ def _resources(ray: Any, workers: int | None) -> dict[str, Any]:
     return {"compute": pool, "num_cpus": max(1, cores // -(-count // len(nodes)))}
 
 
-def _outcome(row: dict[str, Any], seen: Seen) -> Outcome:
-    """A portion's outcome; an id that another portion had is a failure, whichever was written last."""
+def _outcome(row: dict[str, Any]) -> Outcome:
     failures = [Failure(source, reason) for source, reason in row["failures"]]
-    reported = {failure.source for failure in failures}
-    outcome = Outcome(row["added"], row["unchanged"], failures)
-    for document_id, source in row["own_ids"]:
-        if not seen.is_new(document_id) and source not in reported:
-            failures.append(Failure(source, f"id: {document_id!r} was used before in this run."))
-    return outcome
+    return Outcome(row["added"], row["unchanged"], failures)
 
 
 @contextmanager

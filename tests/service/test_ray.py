@@ -16,8 +16,7 @@ from service.app import create_app
 from service.cli import ray_adding
 from service.cli.adding import _add_by_server
 from service.cli.exits import CommandFailed
-from service.cli.ray_worker import CorpusWorker
-from service.client.batches import Seen
+from service.cli.ray_worker import Claims, CorpusWorker
 from service.client.outcomes import Outcome
 from service.corpus.portions import split
 from service.vector_space import vector_space
@@ -133,20 +132,44 @@ def test_a_worker_finds_what_is_there_and_sends_what_is_new(served, corpus, tmp_
     url, runtime = served
     summed(lambda report: _add_by_server(corpus[:1], "c", url, None, report))
     engine = runtime.services.backend.embedder
-    worker = CorpusWorker(lambda: engine, "c", vector_space(engine.info), url, None, None)
+    worker = CorpusWorker(lambda: engine, "c", vector_space(engine.info), url, None, None, Claims().claim)
     portions = [json.dumps(asdict(part)) for part in split(corpus, Path.cwd(), 25)]
     rows = [json.loads(row) for row in worker({"portion": portions})["outcome"]]
     assert sum(row["added"] for row in rows) == 35
     assert sum(row["unchanged"] for row in rows) == 39
     assert [source for row in rows for source, _ in row["failures"]] == [
-        f"{corpus[0]}:21:",
-        f"{corpus[0]}:41:",
-        f"{corpus[2]}/bad.png:",
+        f"{corpus[0]}:21",
+        f"{corpus[0]}:41",
+        f"{corpus[2]}/bad.png",
     ]
-    # An id that came in an earlier portion is reported by the driver, which sees them all.
-    seen = Seen()
-    first, second = ray_adding._outcome(rows[0], seen), ray_adding._outcome(rows[0], seen)
-    assert (len(first.failures), len(second.failures)) == (1, 25)
+    again = [json.loads(row) for row in worker({"portion": portions[:1]})["outcome"]]
+    assert (again[0]["unchanged"], len(again[0]["failures"])) == (24, 1)  # the same sources as before
+
+
+def test_an_id_that_two_files_give_is_written_from_one_and_refused_by_name_from_the_other(
+    cluster, served, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(ray_adding, "PORTION", 5)
+    url, runtime = served
+    files = [tmp_path / "one.jsonl", tmp_path / "two.jsonl"]
+    for file in files:
+        rows = [{"id": f"same-{n}", "text": f"{file.stem} {n}"} for n in range(15)]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def with_ray(report):
+        settings = ray_adding.Cluster(workers=2)
+        marker = tmp_path / "died"
+        ray_adding.add_with_ray(files, "twice", url, None, settings, report, lambda: DyingEngine(marker))
+
+    outcome = summed(with_ray)
+    assert (outcome.added, outcome.unchanged, len(outcome.failures)) == (15, 0, 15)
+    refused = {failure.source.split(":")[0] + failure.source.split(":")[1] for failure in outcome.failures}
+    assert all("was used before in this run" in failure.reason for failure in outcome.failures)
+    stored = everything(runtime.services.backend.store, "twice")
+    for n in range(15):
+        file = next(file for file in files if stored[f"same-{n}"].text == f"{file.stem} {n}")
+        other = next(other for other in files if other != file)
+        assert f"{other}{n + 1}" in refused
 
 
 def test_workers_with_another_checkpoint_are_refused(cluster, served, corpus):
