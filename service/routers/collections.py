@@ -29,6 +29,7 @@ def collection_body(info: CollectionInfo) -> CollectionBody:
         model=info.model,
         recall=info.recall,
         lost=info.lost,
+        damage=info.damage,
     )
 
 

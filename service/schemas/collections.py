@@ -24,6 +24,9 @@ class CollectionBody(Body):
     index_kind: str = Field(description="How neighbours are found, e.g. flat or hnsw.")
     model: str = Field(description="The model that made its vectors.")
     lost: int = Field(0, description="Documents that damage has cost it; POST …/verify names them.")
+    damage: str | None = Field(
+        None, description="Why it cannot be served, or what damage the next call to its documents has mended."
+    )
     recall: float | None = Field(
         description="Recall@10 of its index against exact search, as last measured; null: not measured."
     )

@@ -137,8 +137,15 @@ def test_a_collection_that_cannot_be_salvaged_does_not_stop_the_server(serve, ma
     for file in folder.iterdir():
         file.write_bytes(b"nothing that can be read" * 1000)
     with serve() as client:
-        kinds = {c["name"]: c["index_kind"] for c in client.get("/collections").json()["collections"]}
-        assert kinds == {"default": "flat", "other": "unusable"}
+        listed = {c["name"]: c for c in client.get("/collections").json()["collections"]}
+        assert {name: c["index_kind"] for name, c in listed.items()} == {
+            "default": "flat",
+            "other": "unusable",
+        }
+        assert listed["default"]["damage"] is None
+        assert "Restore a backup, or drop the collection." in listed["other"]["damage"]
+        metrics = client.get("/metrics").text
+        assert 'solomon_collection_damaged{collection="other"} 1.0' in metrics
         problem(client.get("/collections/other"), 500, "unusable-collection")
         assert client.post("/collections/other/verify").json()["damage"]
         assert client.delete("/collections/other").status_code == 204

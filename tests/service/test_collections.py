@@ -37,6 +37,7 @@ def test_collections_come_and_go(client):
         "model": "tiny@" + "ab" * 6,
         "recall": 1.0,
         "lost": 0,
+        "damage": None,
     }
     assert client.put("/collections/mine", json={}).status_code == 200
     names = [entry["name"] for entry in client.get("/collections").json()["collections"]]
