@@ -164,15 +164,18 @@ def _index_demo(backend: Backend, opening: Opening, console: Console, count: int
         return False
     missing = [document for document in documents if document.id not in present]
     opening.describe(f"indexing the demo corpus of {len(documents)} items")
+    _log.info("indexing the demo corpus, once", items=len(missing))
     for batch in _batches(_with_progress(missing, console)):
         opening.check_stopping()
         _write(backend, batch)
+    _log.info("indexed the demo corpus", items=len(missing))
     return True
 
 
 def _with_progress(documents: list[DemoDocument], console: Console) -> Iterator[DemoDocument]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    # A log of JSON lines is no place for a bar.
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         yield from progress.track(documents, description="Indexing the demo corpus (once)")
 
 

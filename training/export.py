@@ -38,8 +38,23 @@ def export_checkpoint(
     for a folder that holds something else.
     """
     require_replaceable(folder)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    manifest = _write(partial, peft_model, recipe, revision, vision, facts)
+    shutil.rmtree(folder, ignore_errors=True)  # only now: until here the older one was whole
+    partial.rename(folder)
+    return manifest
+
+
+def _write(
+    folder: Path,
+    peft_model: Any,
+    recipe: Recipe,
+    revision: str,
+    vision: Mapping[str, Tensor],
+    facts: dict[str, Any],
+) -> Manifest:
     # Where this machine keeps its base is nobody else's business, nor would the path hold there.
     peft_model.peft_config["default"].base_model_name_or_path = recipe.base
     peft_model.save_pretrained(str(folder), save_embedding_layers=False)

@@ -14,12 +14,12 @@ from model.conv_tower import PATCH
 from model.mini_base import NAME as MINI_BASE
 from model.prompts import PromptEncoder
 from training.batches import BatchBuilder
-from training.export import export_checkpoint, require_replaceable, vision_weights
+from training.export import ADAPTER, export_checkpoint, require_replaceable, vision_weights
 from training.features import FEATURES, image_paths, tower_features
 from training.mmeb import TrainingRow
 from training.parallel import Processes
 from training.pictures import CachedFeatures, LiveImages, TrainingImages
-from training.provenance import data_facts, machine_facts, tower_facts
+from training.provenance import data_facts, file_sha256, machine_facts, tower_facts
 from training.recipe import Recipe
 from training.sampling import Sampler, sampling_weights
 from training.start import load_adapter, start_facts
@@ -100,7 +100,19 @@ def build_trainer(
     sizes = {name: len(subset) for name, subset in rows.items()}
     weights = sampling_weights(recipe.datasets, sizes, recipe.sampling_temperature)
     sampler = Sampler(rows, weights, recipe.batch_size, recipe.seed)
-    return Trainer(student, builder, sampler, recipe, places.run, processes, tensorboard)
+    inputs = _inputs(places, rows)
+    return Trainer(student, builder, sampler, recipe, places.run, processes, tensorboard, inputs)
+
+
+def _inputs(places: Places, rows: Rows) -> dict[str, str]:
+    """What the run is made of, each with its hash, as an interrupted run must find it again."""
+    inputs = {f"dataset {name}": facts["sha256"] for name, facts in data_facts(places.data, rows).items()}
+    if places.tower is not None:
+        inputs["tower"] = file_sha256(places.tower)
+    if places.start_from is not None:
+        start = places.start_from
+        inputs["start"] = file_sha256(start / ADAPTER if start.is_dir() else start)
+    return inputs
 
 
 def build_student(

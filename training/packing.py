@@ -8,6 +8,7 @@ the attention mask's place.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,9 +77,9 @@ def packed_attention(
     group = module.num_key_value_groups
     padded = attention_mask.padded(query), attention_mask.padded(key), attention_mask.padded(value)
     # torch's backward pass of bf16 attention on a CPU takes seven times as long as that of float32.
-    narrow = query.device.type == "cpu" and query.dtype is torch.bfloat16
-    queries, keys, values = (states.float() for states in padded) if narrow else padded
-    with torch.autocast(query.device.type, enabled=False):
+    on_cpu = query.device.type == "cpu"
+    queries, keys, values = (states.float() for states in padded) if on_cpu else padded
+    with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
         mixed = F.scaled_dot_product_attention(
             queries,
             keys.repeat_interleave(group, dim=1),
@@ -87,7 +88,7 @@ def packed_attention(
             is_causal=True,
             scale=scaling,
         )
-    return attention_mask.packed(mixed.to(query.dtype)), None
+    return attention_mask.packed(mixed.to(value.dtype)), None
 
 
 def use_packed_attention(language_model: Any) -> None:

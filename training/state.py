@@ -6,11 +6,13 @@ Under FSDP the file holds whole tensors, so a run may go on with another number 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -39,12 +41,14 @@ def save_state(
 def restore_state(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Read what `save_state` wrote into the same module and optimizer; returns the facts.
 
-    Raises KeyError when the file lacks a parameter of the module.
+    Raises ValueError for a file that is damaged, is no run's state, or lacks a parameter of the module.
     """
-    with safe_open(path, "pt") as file:
-        facts: dict[str, Any] = json.loads(file.metadata()["facts"])
+    with _opened(path) as file:
+        facts = _facts(file)
         stored: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     for name, parameter in trainable(module).items():
+        if f"parameter/{name}" not in stored:
+            raise ValueError(f"{path} lacks {name}: it is another model's run. Give its own run folder.")
         with torch.no_grad():
             parameter.copy_(placed_like(parameter, stored[f"parameter/{name}"]))
         prefix, suffix = "optimizer/", f"/{name}"
@@ -62,18 +66,37 @@ def restore_state(path: Path, module: nn.Module, optimizer: torch.optim.Optimize
 def load_parameters(path: Path, module: nn.Module, skip: str | None = None) -> None:
     """Take a run's trained parameters, without its optimizer: as another run's start, or to export them.
 
-    Parameters whose name holds `skip` keep their own values. Raises KeyError when one is missing.
+    Parameters whose name holds `skip` keep their own values. Raises ValueError as `restore_state` does.
     """
-    with safe_open(path, "pt") as file, torch.no_grad():
+    with _opened(path) as file, torch.no_grad():
+        held = set(file.keys())
         for name, parameter in trainable(module).items():
-            if skip is None or skip not in name:
-                parameter.copy_(placed_like(parameter, file.get_tensor(f"parameter/{name}")))
+            if skip is not None and skip in name:
+                continue
+            if f"parameter/{name}" not in held:
+                raise ValueError(f"{path} lacks {name}: it is another model's run.")
+            parameter.copy_(placed_like(parameter, file.get_tensor(f"parameter/{name}")))
 
 
 def stored_facts(path: Path) -> dict[str, Any]:
-    """The facts of a state file, without loading its tensors."""
-    with safe_open(path, "pt") as file:
-        facts: dict[str, Any] = json.loads(file.metadata()["facts"])
+    """The facts of a state file, without loading its tensors. Raises ValueError as `restore_state` does."""
+    with _opened(path) as file:
+        return _facts(file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, "pt") as file:
+            yield file
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path} is not a training run's state, or is damaged ({error}). Remove it to begin again."
+        ) from error
+
+
+def _facts(file: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((file.metadata() or {})["facts"])
     return facts
 
 

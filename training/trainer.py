@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -36,7 +38,9 @@ class Trainer:
         folder: Path,
         processes: Processes | None = None,
         tensorboard: bool = False,
+        inputs: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """`inputs` names what the run is made of and its hash: going on with others would mix two runs."""
         self.student, self.recipe, self.folder = student, recipe, folder
         self.processes = processes or Processes()
         self.batches = BatchStream(builder, sampler, self.processes)
@@ -47,9 +51,10 @@ class Trainer:
         )
         self.peak_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.step = 0
+        self.inputs = dict(inputs)
 
     def run(self) -> None:
-        """Train to the recipe's last step. Raises ValueError when the folder holds another recipe's run."""
+        """Train to the recipe's last step. Raises ValueError when the folder holds another run."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._resume()
         columns = (
@@ -104,7 +109,7 @@ class Trainer:
         return self.log.seconds(self.step)
 
     def _save(self) -> None:
-        facts = {"step": self.step, "recipe": self.recipe.model_dump()}
+        facts = {"step": self.step, "recipe": self.recipe.model_dump(), "inputs": self.inputs}
         save_state(self.folder / STATE, self.student, self.optimizer, facts, write=self.processes.first)
         self.processes.wait()
 
@@ -112,8 +117,15 @@ class Trainer:
         path = self.folder / STATE
         if not path.exists():
             return
-        if not self.recipe.same_run(stored_facts(path)["recipe"]):
+        facts = stored_facts(path)
+        if not self.recipe.same_run(facts["recipe"]):
             raise ValueError(f"{path} belongs to another recipe; choose another run folder or remove it.")
+        begun_with = facts.get("inputs", self.inputs)  # runs of before have none
+        for name in sorted(begun_with.keys() | self.inputs.keys()):
+            if begun_with.get(name) != self.inputs.get(name):
+                raise ValueError(
+                    f"{path} was begun with another {name}; give it again, or choose another run folder."
+                )
         self.step = restore_state(path, self.student, self.optimizer)["step"]
 
 

@@ -344,6 +344,25 @@ def test_export_touches_no_folder_of_other_things(exported, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_an_export_that_fails_leaves_the_older_checkpoint(exported, tmp_path, monkeypatch):
+    folder = tmp_path / "out"
+    recipe = Recipe(name="tiny", base="owner/name", datasets={"a": 1}, steps=1)
+    export_checkpoint(folder, exported.adapted, recipe, "local", {}, {})
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(*arguments, **options):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("training.export.save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        export_checkpoint(folder, exported.adapted, recipe, "local", {}, {"rows": 2})
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    monkeypatch.undo()
+    export_checkpoint(folder, exported.adapted, recipe, "local", {}, {"rows": 2})
+    assert read_manifest(folder).training["rows"] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_vision_weights_that_do_not_fit_are_named(copy):
     weights = load_file(copy / VISION)
     for changed, message in (

@@ -1,9 +1,12 @@
 """A run that is interrupted and taken up again ends bit for bit where an unbroken one does."""
 
 import json
+import re
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from model.checkpoint import load_base
 from model.prompts import PromptEncoder
@@ -84,6 +87,47 @@ def test_a_folder_of_another_recipe_is_refused(tiny_base, tmp_path):
         trainer(tiny_base, tmp_path, steps=3).run()
 
 
+def test_a_run_goes_on_with_what_it_was_begun_with_alone(tiny_base, tmp_path):
+    begun = trainer(tiny_base, tmp_path, steps=2)
+    begun.inputs = {"dataset cities": "a1", "tower": "b2"}
+    begun.run()
+    for changed, named in (
+        ({"dataset cities": "other", "tower": "b2"}, "another dataset cities"),
+        ({"dataset cities": "a1"}, "another tower"),
+        ({"dataset cities": "a1", "tower": "b2", "start": "c3"}, "another start"),
+    ):
+        again = trainer(tiny_base, tmp_path, steps=2)
+        again.inputs = changed
+        with pytest.raises(ValueError, match=named):
+            again.run()
+    again = trainer(tiny_base, tmp_path, steps=2)
+    again.inputs = {"dataset cities": "a1", "tower": "b2"}
+    again.run()
+
+
+def test_a_damaged_state_says_so(tiny_base, tmp_path):
+    trainer(tiny_base, tmp_path, steps=2).run()
+    state = tmp_path / STATE
+    whole = state.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"not a state", b""):
+        state.write_bytes(damaged)
+        with pytest.raises(ValueError, match="damaged"):
+            trainer(tiny_base, tmp_path, steps=2).run()
+
+
+def test_a_state_without_a_parameter_names_it(tiny_base, tmp_path):
+    trainer(tiny_base, tmp_path, steps=2).run()
+    state = tmp_path / STATE
+    with safe_open(state, "pt") as file:
+        metadata = file.metadata()
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    name = next(key for key in tensors if key.startswith("parameter/"))
+    del tensors[name]
+    save_file(tensors, state, metadata=metadata)
+    with pytest.raises(ValueError, match=re.escape(name.removeprefix("parameter/"))):
+        trainer(tiny_base, tmp_path, steps=2).run()
+
+
 def test_the_merger_learns_at_its_own_rate(tiny_base, tmp_path):
     made = trainer(tiny_base, tmp_path, learning_rate=1e-2, merger_learning_rate=1e-4)
     groups = parameter_groups(made.student, made.recipe)
@@ -126,5 +170,5 @@ def test_state_of_another_module_is_refused(tmp_path):
     module, optimizer = small_module()
     save_state(tmp_path / "s.safetensors", module, optimizer, {})
     other = torch.nn.ModuleDict({"else": torch.nn.Linear(3, 4)})
-    with pytest.raises(KeyError, match=r"else\.weight"):
+    with pytest.raises(ValueError, match=r"else\.weight"):
         restore_state(tmp_path / "s.safetensors", other, torch.optim.AdamW(other.parameters()))
