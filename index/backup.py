@@ -38,6 +38,7 @@ from index.types import DamagedLog, InvalidInput, StorageError
 from index.validation import check_dimensions, check_fields, check_text, unit_vector
 from index.verification import damage_in
 
+_OTHER_FILE = "Send another backup of the collection."
 _TABLE = "CREATE TABLE backup (collection TEXT NOT NULL, made TEXT NOT NULL) STRICT"
 _IMAGE = re.compile(r"image/[a-z0-9][a-z0-9.+-]{0,63}")
 _ROUNDING = 1e-3  # of a vector's length, which was made 1 when it was written
@@ -84,7 +85,7 @@ def read_label(path: Path) -> BackupLabel | None:
     except (sqlite3.OperationalError, TypeError, AttributeError, UnicodeDecodeError):
         return None
     except sqlite3.DatabaseError as error:
-        raise InvalidInput("backup", f"backup is not a Solomon backup ({error}).") from error
+        raise InvalidInput("backup", f"backup is not a Solomon backup ({error}).", _OTHER_FILE) from error
 
 
 def restore_backup(path: Path, target: Path) -> None:
@@ -104,18 +105,18 @@ def restore_backup(path: Path, target: Path) -> None:
                 migrate(path, target, renewed=True, check=check)
                 return
             for damage in damage_in(source, settings.dimensions):
-                raise InvalidInput("backup", f"backup is damaged: {damage}.")
+                raise InvalidInput("backup", f"backup is damaged: {damage}.", _OTHER_FILE)
             with LogBuilder(target, settings.renewed()) as builder:
                 for record in read_records(source, path, settings.dimensions):
                     builder.add(check(record))
                 builder.finish(sequence)
     except DamagedLog as error:
-        raise InvalidInput("backup", f"backup cannot be read: {error}") from error
+        raise InvalidInput("backup", f"backup cannot be read ({error}).", _OTHER_FILE) from error
 
 
 def _open_untrusted(path: Path) -> sqlite3.Connection:
     if os.path.getsize(path) == 0:
-        raise InvalidInput("backup", "backup is an empty file.")
+        raise InvalidInput("backup", "backup is an empty file.", _OTHER_FILE)
     return open_source(path)
 
 
@@ -125,7 +126,7 @@ def _format(source: sqlite3.Connection, path: Path) -> int:
     except DamagedLog:
         raise
     except StorageError as error:
-        raise InvalidInput("backup", f"backup cannot be read: {error}") from error
+        raise InvalidInput("backup", f"backup cannot be read ({error}).", _OTHER_FILE) from error
 
 
 def _check_state(source: sqlite3.Connection, settings: LogSettings) -> int:
@@ -149,16 +150,22 @@ def _checked(record: Record, dimensions: int) -> Record:
         try:
             metadata = json.loads(record.metadata)
         except (ValueError, RecursionError) as error:
-            raise InvalidInput("metadata", f"{address}.metadata is not JSON ({error}).") from error
+            raise InvalidInput(
+                "metadata", f"{address}.metadata is not JSON ({error}).", _OTHER_FILE
+            ) from error
         encoded = check_fields(record.id, record.text, metadata, address)
         vector = np.frombuffer(record.vector, "<f4").astype(np.float64)
         unit_vector(vector, dimensions, f"{address}.vector")
         length = float(np.linalg.norm(vector))
         if abs(length - 1) > _ROUNDING:
-            raise InvalidInput("vector", f"{address}.vector has the length {length:.4g} where it must be 1.")
+            raise InvalidInput(
+                "vector", f"{address}.vector has the length {length:.4g} where it must be 1.", _OTHER_FILE
+            )
         media_type = record.image_media_type
         if media_type is not None and not _IMAGE.fullmatch(media_type):
-            raise InvalidInput("image", f"{address}.image is called {media_type!r}, which is no image.")
+            raise InvalidInput(
+                "image", f"{address}.image is called {media_type!r}, which is no image.", _OTHER_FILE
+            )
     return replace(record, metadata=encoded)
 
 
@@ -168,11 +175,12 @@ def _named() -> Iterator[None]:
     try:
         yield
     except InvalidInput as error:
-        raise _refusal(str(error)) from error
+        raise _refusal(error.message) from error
 
 
 def _refusal(reason: str) -> InvalidInput:
-    return InvalidInput("backup", f"backup holds what no write would have let in: {reason}")
+    message = f"backup holds what no write would have let in: {reason}"
+    return InvalidInput("backup", message, _OTHER_FILE)
 
 
 def _check_tables(source: sqlite3.Connection) -> None:
@@ -180,4 +188,6 @@ def _check_tables(source: sqlite3.Connection) -> None:
     known = {statement.encode() for statement in (*SCHEMA, *SCHEMA_1, _TABLE)}
     for kind, sql in source.execute("SELECT type, sql FROM sqlite_master"):
         if sql not in known and not (kind == b"index" and sql is None):
-            raise InvalidInput("backup", "backup is of a newer version, or none: it has other tables.")
+            raise InvalidInput(
+                "backup", "backup is of a newer version, or none: it has other tables.", _OTHER_FILE
+            )

@@ -139,16 +139,18 @@ class _Parser:
 
     def filter(self, given: Any, path: str, depth: int) -> Filter:
         if depth > MAX_DEPTH:
-            raise InvalidInput(path, f"The filter is nested more than {MAX_DEPTH} deep; flatten it.")
+            raise InvalidInput(path, f"The filter is nested more than {MAX_DEPTH} deep.", "Flatten it.")
         if not isinstance(given, Mapping):
-            raise InvalidInput(path, f'{path} must be an object, such as {{"kind": "emoji"}}.')
+            raise InvalidInput(path, f"{path} must be an object.", 'Send {"kind": "emoji"}, for one.')
         if not given:
-            raise InvalidInput(path, f"{path} is empty; name a metadata key, or leave the filter out.")
+            raise InvalidInput(path, f"{path} is empty.", "Name a metadata key, or leave the filter out.")
         return _joined([self._entry(key, value, path, depth) for key, value in given.items()])
 
     def _entry(self, key: Any, value: Any, path: str, depth: int) -> Filter:
         if not isinstance(key, str) or not key:
-            raise InvalidInput(path, f"{path} has a name that is not a metadata key; use a non-empty string.")
+            raise InvalidInput(
+                path, f"{path} has a name that is not a metadata key.", "Use a non-empty string."
+            )
         check_text(key, path)
         where = f"{path}.{key}"
         if key.startswith("$"):
@@ -159,9 +161,11 @@ class _Parser:
         if key == "$not":
             return Negation(self.filter(value, path, depth + 1))
         if key not in _COMBINATORS:
-            raise InvalidInput(path, f"{path} is not known; use one of {', '.join(_COMBINATORS)}.")
+            raise InvalidInput(path, f"{path} is not known.", f"Use one of {', '.join(_COMBINATORS)}.")
         if not isinstance(value, list | tuple) or not value:
-            raise InvalidInput(path, f"{path} must be a list of at least one filter.")
+            raise InvalidInput(
+                path, f"{path} must be a list of at least one filter.", 'Send [{"kind": "emoji"}], for one.'
+            )
         parts = tuple(
             self.filter(part, f"{path}[{position}]", depth + 1) for position, part in enumerate(value)
         )
@@ -170,16 +174,19 @@ class _Parser:
     def _condition(self, key: str, value: Any, path: str) -> Filter:
         self._conditions += 1
         if self._conditions > MAX_CONDITIONS:
-            raise InvalidInput(path, f"The filter has more than {MAX_CONDITIONS} conditions; use fewer.")
+            raise InvalidInput(
+                path, f"The filter has more than {MAX_CONDITIONS} conditions.", "Use fewer, or `in`."
+            )
         if not isinstance(value, Mapping):
             return OneOf(key, frozenset([_checked(value, path)]))
         if not value:
-            raise InvalidInput(path, f"{path} is empty; use one of {', '.join(_OPERATORS)}.")
+            raise InvalidInput(path, f"{path} is empty.", f"Use one of {', '.join(_OPERATORS)}.")
         for operator in value:
             if operator not in _OPERATORS:
                 raise InvalidInput(
                     f"{path}.{operator}",
-                    f"{path}.{operator} is not known; use one of {', '.join(_OPERATORS)}.",
+                    f"{path}.{operator} is not known.",
+                    f"Use one of {', '.join(_OPERATORS)}.",
                 )
         parts = [_operation(key, name, value[name], path) for name in value if name not in _RANGE_OPERATORS]
         bounds = tuple((name, value[name]) for name in value if name in _RANGE_OPERATORS)
@@ -199,13 +206,15 @@ def _operation(key: str, operator: str, operand: Any, path: str) -> Filter:
             return OneOf(key, _choices(operand, where))
         case _:
             if not isinstance(operand, bool):
-                raise InvalidInput(where, f"{where} must be true or false.")
+                raise InvalidInput(where, f"{where} must be true or false.", "Send true or false.")
             return Exists(key) if operand else Negation(Exists(key))
 
 
 def _choices(operand: Any, path: str) -> frozenset[TypedValue]:
     if not isinstance(operand, list | tuple) or not 1 <= len(operand) <= MAX_CHOICES:
-        raise InvalidInput(path, f"{path} must be a list of 1 to {MAX_CHOICES} values.")
+        raise InvalidInput(
+            path, f"{path} must be a list of 1 to {MAX_CHOICES} values.", 'Send ["emoji"], for one.'
+        )
     return frozenset(_checked(choice, f"{path}[{position}]") for position, choice in enumerate(operand))
 
 
@@ -213,20 +222,26 @@ def _range(key: str, bounds: tuple[tuple[str, Any], ...], path: str) -> Filter:
     for operator, limit in bounds:
         where = f"{path}.{operator}"
         if _checked(limit, where)[0] not in ("number", "string"):
-            raise InvalidInput(where, f"{where} must be a number or a string.")
+            raise InvalidInput(where, f"{where} must be a number or a string.", "Send one of these.")
         if _kind(limit) != _kind(bounds[0][1]):
-            raise InvalidInput(where, f"{where} must be a {_kind(bounds[0][1])}, like {path}.{bounds[0][0]}.")
+            raise InvalidInput(
+                where,
+                f"{where} must be a {_kind(bounds[0][1])}, like {path}.{bounds[0][0]}.",
+                "Send two of a kind.",
+            )
     return Within(key, bounds)
 
 
 def _checked(value: Any, path: str) -> TypedValue:
     """Return a filter's value with its kind, or refuse it."""
     if isinstance(value, list | tuple):
-        raise InvalidInput(path, f'{path} is a list; write {{"in": [...]}} to match any of its values.')
+        raise InvalidInput(path, f"{path} is a list.", 'Write {"in": [...]} to match any of its values.')
     if _kind(value) == "other":
-        raise InvalidInput(path, f"{path} must be a string, number, true, false or null.")
+        raise InvalidInput(
+            path, f"{path} must be a string, number, true, false or null.", "Send one of these."
+        )
     if isinstance(value, float) and not math.isfinite(value):
-        raise InvalidInput(path, f"{path} must be a finite number.")
+        raise InvalidInput(path, f"{path} must be a finite number.", "Send a finite number.")
     if isinstance(value, str):
         check_text(value, path)
     return _typed(value)

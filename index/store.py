@@ -218,7 +218,9 @@ class FaissStore:
         label = read_label(backup)
         name = name or (label.collection if label is not None else None)
         if name is None:
-            raise InvalidInput("name", "name is missing: the backup does not say whose it is.")
+            raise InvalidInput(
+                "name", "name is missing: the backup does not say whose it is.", "Give a name."
+            )
         self._check_free(check_name(name), replace)
         with _storage_errors(), self._folders.staged() as staged:
             restore_backup(backup, staged / LOG_FILE)

@@ -132,12 +132,13 @@ class UnknownDocument(StoreError):
 class InvalidInput(StoreError):
     """A name, vector, metadata value or filter that the index refuses.
 
-    `field` names the offending part ("vector", "filter.year.gte", "metadata", "k", "name", "id").
+    `field` names the offending part ("vector", "filter.year.gte", "metadata", "k", "name", "id"), `message`
+    what is wrong with it, a sentence that begins with the field or stands by itself, and `mend` what to do.
     """
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
+    def __init__(self, field: str, message: str, mend: str) -> None:
+        super().__init__(f"{message} {mend}")
+        self.field, self.message, self.mend = field, message, mend
 
 
 class StorageError(StoreError):

@@ -35,7 +35,8 @@ def check_name(name: str) -> str:
     if not isinstance(name, str) or not is_name(name):
         raise InvalidInput(
             "name",
-            "A collection's name has 1 to 64 characters of a-z, 0-9, '-' and '_' and starts with a-z or 0-9.",
+            "That is no collection's name.",
+            "Use 1 to 64 characters of a-z, 0-9, '-' and '_', beginning with a-z or 0-9.",
         )
     return name
 
@@ -48,14 +49,18 @@ def is_name(name: str) -> bool:
 def check_dimensions(dimensions: int) -> int:
     """Return the length that a collection's vectors have."""
     if not _is_int(dimensions) or not 1 <= dimensions <= MAX_DIMENSIONS:
-        raise InvalidInput("dimensions", f"dimensions must be a whole number from 1 to {MAX_DIMENSIONS}.")
+        raise InvalidInput(
+            "dimensions",
+            f"dimensions must be a whole number from 1 to {MAX_DIMENSIONS}.",
+            "Send such a number.",
+        )
     return dimensions
 
 
 def check_k(k: int) -> int:
     """Return how many neighbours are asked for."""
     if not _is_int(k) or not 1 <= k <= MAX_K:
-        raise InvalidInput("k", f"k must be a whole number from 1 to {MAX_K}.")
+        raise InvalidInput("k", f"k must be a whole number from 1 to {MAX_K}.", "Send such a number.")
     return k
 
 
@@ -97,20 +102,28 @@ def unit_vector(vector: npt.ArrayLike, dimensions: int, field: str = "vector") -
     try:
         wide = np.asarray(vector, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InvalidInput(field, f"{field} must be a list of {dimensions} numbers.") from error
+        raise InvalidInput(
+            field, f"{field} must be a list of {dimensions} numbers.", f"Send {dimensions} numbers."
+        ) from error
     if wide.shape != (dimensions,):
         given = f"{wide.shape[0]} numbers" if wide.ndim == 1 else f"the shape {list(wide.shape)}"
         raise InvalidInput(
-            field, f"{field} must have {dimensions} numbers, as the collection has; it has {given}."
+            field,
+            f"{field} must have {dimensions} numbers, as the collection has; it has {given}.",
+            f"Send {dimensions} numbers.",
         )
     squares = float(np.dot(wide, wide))
     if _SAFE_SQUARES[0] < squares < _SAFE_SQUARES[1]:
         return np.asarray(wide / math.sqrt(squares), np.float32)
     largest = float(np.max(np.abs(wide)))
     if not math.isfinite(largest):
-        raise InvalidInput(field, f"{field} must hold finite numbers only, no NaN and no infinity.")
+        raise InvalidInput(
+            field, f"{field} must hold finite numbers only, no NaN and no infinity.", "Send finite numbers."
+        )
     if largest == 0.0:
-        raise InvalidInput(field, f"{field} has length zero, so it has no direction to compare.")
+        raise InvalidInput(
+            field, f"{field} has length zero, so it has no direction to compare.", "Send another vector."
+        )
     scaled = wide / largest  # squares of very large or small numbers would leave the range of a float
     return (scaled / np.sqrt(np.sum(scaled * scaled))).astype(np.float32)
 
@@ -138,7 +151,9 @@ def _unit_vectors(vectors: Sequence[npt.ArrayLike], dimensions: int) -> Vectors:
 def encode_metadata(metadata: Mapping[str, Any], field: str = "metadata") -> str:
     """Return metadata as JSON text: a flat object of scalars and lists of scalars, at most 16 KiB."""
     if not isinstance(metadata, Mapping):
-        raise InvalidInput(field, f"{field} must be an object of names and values.")
+        raise InvalidInput(
+            field, f"{field} must be an object of names and values.", 'Send {"kind": "emoji"}, for one.'
+        )
     for key, value in metadata.items():
         if type(key) is not str or len(key) > MAX_METADATA_KEY_CHARACTERS or not _is_sound_key(key):
             _check_metadata_key(key, field)
@@ -151,32 +166,40 @@ def encode_metadata(metadata: Mapping[str, Any], field: str = "metadata") -> str
         return "{}"
     encoded = _JSON.encode(dict(metadata))
     if len(encoded) > MAX_METADATA_BYTES // 4 and len(encoded.encode()) > MAX_METADATA_BYTES:
-        raise InvalidInput(field, f"{field} takes more than {MAX_METADATA_BYTES} bytes as JSON; shorten it.")
+        raise InvalidInput(
+            field, f"{field} takes more than {MAX_METADATA_BYTES} bytes as JSON.", "Shorten it."
+        )
     return encoded
 
 
 def check_text(text: str, field: str) -> str:
     """Return a text that can be stored: a lone surrogate, which JSON lets through, is refused."""
     if not isinstance(text, str):
-        raise InvalidInput(field, f"{field} must be a string.")
+        raise InvalidInput(field, f"{field} must be a string.", "Send a string.")
     if text.isascii():
         return text
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidInput(
-            field, f"{field} holds half of a surrogate pair, which is not a character."
+            field,
+            f"{field} holds half of a surrogate pair, which is not a character.",
+            "Send well-formed Unicode text.",
         ) from error
     return text
 
 
 def _check_id(document_id: str, field: str) -> None:
     if not isinstance(document_id, str) or not 1 <= len(document_id) <= MAX_ID_CHARACTERS:
-        raise InvalidInput(field, f"{field} must be a string of 1 to {MAX_ID_CHARACTERS} characters.")
+        raise InvalidInput(
+            field, f"{field} must be a string of 1 to {MAX_ID_CHARACTERS} characters.", "Send such a string."
+        )
     check_text(document_id, field)
     plain = document_id.isascii() and document_id.isprintable()  # which most ids are, and is soon told
     if not plain and any(unicodedata.category(character) in _BREAKING for character in document_id):
-        raise InvalidInput(field, f"{field} must not hold control characters or line breaks.")
+        raise InvalidInput(
+            field, f"{field} must not hold control characters or line breaks.", "Leave them out."
+        )
     if document_id[0] != "." and "/" not in document_id and "\\" not in document_id:
         return
     segments = document_id.replace("\\", "/").split("/")
@@ -184,7 +207,7 @@ def _check_id(document_id: str, field: str) -> None:
         # An id stands in a URL's path. Clients resolve "." and "..", so that deleting the document ".."
         # would reach the collection itself; ".../image" is the address of another document's picture.
         raise InvalidInput(
-            field, f"{field} must not hold '.' or '..' as a path segment, nor end in '/image'; rename it."
+            field, f"{field} must not hold '.' or '..' as a path segment, nor end in '/image'.", "Rename it."
         )
 
 
@@ -209,11 +232,15 @@ def _is_plain(value: object) -> bool:
 def _check_metadata_key(key: object, field: str) -> None:
     if not isinstance(key, str) or not 1 <= len(key) <= MAX_METADATA_KEY_CHARACTERS:
         raise InvalidInput(
-            field, f"A name in {field} must have 1 to {MAX_METADATA_KEY_CHARACTERS} characters."
+            field,
+            f"A name in {field} must have 1 to {MAX_METADATA_KEY_CHARACTERS} characters.",
+            "Use a shorter one, or one that is not empty.",
         )
     check_text(key, field)
     if key.startswith(OPERATOR_PREFIX):
-        raise InvalidInput(f"{field}.{key}", f"A name in {field} must not begin with '{OPERATOR_PREFIX}'.")
+        raise InvalidInput(
+            f"{field}.{key}", f"A name in {field} must not begin with '{OPERATOR_PREFIX}'.", "Rename it."
+        )
 
 
 def _check_scalar(value: Any, field: str) -> None:
@@ -224,13 +251,19 @@ def _check_scalar(value: Any, field: str) -> None:
             check_text(value, field)
         case int():
             if value not in _INT64:
-                raise InvalidInput(field, f"{field} is a whole number that does not fit in 64 bits.")
+                raise InvalidInput(
+                    field, f"{field} is a whole number that does not fit in 64 bits.", "Send it as a string."
+                )
         case float():
             if not math.isfinite(value):
-                raise InvalidInput(field, f"{field} must be a finite number.")
+                raise InvalidInput(
+                    field, f"{field} must be a finite number.", "Send a finite number, or null."
+                )
         case _:
             raise InvalidInput(
-                field, f"{field} must be a string, number, true, false, null, or a list of these."
+                field,
+                f"{field} must be a string, number, true, false, null, or a list of these.",
+                "Send one of these.",
             )
 
 

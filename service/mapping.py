@@ -28,7 +28,7 @@ from model.errors import (
     TooLong,
 )
 from service import problems
-from service.problems import Problem, ProblemType, field_problem
+from service.problems import FieldError, Problem, ProblemType, field_problem
 
 _ITEM_FIELDS = frozenset({"text", "image"})
 
@@ -77,8 +77,9 @@ def model_problem(error: SolomonError) -> Problem:
 def store_problem(error: StoreError) -> Problem:
     """Tell an error of the index."""
     if isinstance(error, UnknownCollection):
-        mend = "PUT /collections/{name} makes one; GET /collections lists them."
-        return Problem(problems.UNKNOWN_COLLECTION, f"{_sentence(error)} {mend}")
+        message, mend = _sentence(error), "PUT /collections/{name} makes one; GET /collections lists them."
+        fault = FieldError("collection", message, mend)
+        return Problem(problems.UNKNOWN_COLLECTION, f"{message} {mend}", (fault,))
     if isinstance(error, UnknownDocument):
         return Problem(problems.UNKNOWN_DOCUMENT, _sentence(error))
     if isinstance(error, CollectionExists | OtherModel):
@@ -86,8 +87,8 @@ def store_problem(error: StoreError) -> Problem:
     if isinstance(error, CollectionHeld):
         return Problem(problems.REBUILDING, _sentence(error), headers=retry_after(30))
     if isinstance(error, InvalidInput):
-        message = str(error).removeprefix(f"{error.field} ")  # the problem names the field by itself
-        return field_problem(problems.INVALID_INPUT, error.field, message)
+        message = error.message.removeprefix(f"{error.field} ")  # the problem names the field by itself
+        return field_problem(problems.INVALID_INPUT, error.field, message, error.mend)
     if isinstance(error, StoreUnreachable):
         return Problem(problems.STORE_UNREACHABLE, _sentence(error), headers=retry_after(5))
     if isinstance(error, DamagedLog | UnusableCollection):

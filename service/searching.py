@@ -105,7 +105,7 @@ class SearchService:
                 self._store.space, question.collection, limiter=self._store_threads
             )
         except InvalidInput as error:  # of the name, which this call knows as "collection"
-            raise field_problem(problems.INVALID_INPUT, "collection", str(error)) from None
+            raise field_problem(problems.INVALID_INPUT, "collection", error.message, error.mend) from None
         if question.filter is not None:
             parse_filter(question.filter)
         if question.item is not None:

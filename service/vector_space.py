@@ -5,7 +5,7 @@ from __future__ import annotations
 from index.types import CollectionInfo, CollectionSpace
 from model.types import EngineInfo
 from service import problems
-from service.problems import Problem
+from service.problems import FieldError, Problem
 
 
 def vector_space(info: EngineInfo) -> str:
@@ -17,22 +17,24 @@ def check_same_space(collection: CollectionInfo | CollectionSpace, info: EngineI
     """Raise a `Problem` (409) if the collection was made by another model than the one served."""
     if collection.model == vector_space(info) and collection.dimensions == info.dimensions:
         return
-    raise Problem(
-        problems.OTHER_MODEL,
+    message = (
         f"Collection {collection.name!r} was made by {collection.model}, and this server has "
-        f"{vector_space(info)}; their vectors cannot be compared. Embed its documents again with "
-        f"`solomon index rebuild {collection.name}` (POST /collections/{collection.name}/rebuild), or serve "
-        "the checkpoint that made it.",
+        f"{vector_space(info)}; their vectors cannot be compared."
     )
+    mend = (
+        f"Embed its documents again with `solomon index rebuild {collection.name}` "
+        f"(POST /collections/{collection.name}/rebuild), or serve the checkpoint that made it."
+    )
+    raise Problem(problems.OTHER_MODEL, f"{message} {mend}", (FieldError("collection", message, mend),))
 
 
 def check_made_by(collection: CollectionInfo | CollectionSpace, model: str) -> None:
     """Raise a `Problem` (409) if vectors of the checkpoint `model` do not belong into the collection."""
     if collection.model == model:
         return
-    raise Problem(
-        problems.OTHER_MODEL,
+    message = (
         f"The vectors were made by {model}, and those of collection {collection.name!r} by "
-        f"{collection.model}; they cannot be compared. Make the vectors with that checkpoint, or add the "
-        "documents without vectors.",
+        f"{collection.model}; they cannot be compared."
     )
+    mend = "Make the vectors with that checkpoint, or add the documents without vectors."
+    raise Problem(problems.OTHER_MODEL, f"{message} {mend}", (FieldError("model", message, mend),))

@@ -105,8 +105,8 @@ class Neighbours:
                 raise InvalidInput(
                     "filter",
                     "The filter compares values that only a scan can decide (several numbers or strings in "
-                    f"one list, or very long or large ones), in more than {MAX_WALKED} documents. Add a "
-                    "condition that narrows the search.",
+                    f"one list, or very long or large ones), in more than {MAX_WALKED} documents.",
+                    "Add a condition that narrows the search.",
                 )
             return self._best(passing, k)
         best: list[Scored] = []

@@ -77,7 +77,11 @@ def new_row(document: NewDocument, metadata: str, vector: Vectors, address: str)
         record["image_parts"] = [generation, listed.count]
     encoded = _json(record)
     if len(encoded.encode()) > MAX_VARCHAR_BYTES:
-        raise InvalidInput(f"{address}.image", f"{address}.image has too long a media type.")
+        raise InvalidInput(
+            f"{address}.image",
+            f"{address}.image has too long a media type.",
+            "Send an image of a common kind.",
+        )
     terms, scalars = terms_of(held)
     row = {
         "key": key_of(document.id),

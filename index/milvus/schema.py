@@ -127,7 +127,9 @@ def parts_name(data_name: str) -> str:
 def check_milvus_dimensions(dimensions: int) -> None:
     """Raise `InvalidInput` for more dimensions than Milvus stores."""
     if dimensions > MAX_DIMENSIONS:
-        raise InvalidInput("dimensions", f"dimensions must be at most {MAX_DIMENSIONS} in Milvus.")
+        raise InvalidInput(
+            "dimensions", f"dimensions must be at most {MAX_DIMENSIONS} in Milvus.", "Keep fewer of them."
+        )
 
 
 def data_collection(settings: CollectionSettings, *, shards: int, is_lite: bool) -> MilvusDefinition:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 import threading
 import time
 from collections import deque
@@ -13,6 +14,7 @@ from model.engine.request import Request
 from model.engine.settings import EngineSettings
 from model.errors import EngineStopped, QueueFull
 
+BACKGROUND_SECONDS = 1.0  # at most, while there is any: without it a stream of queries would starve documents
 _FREE_PADDING = 128  # padding tokens that are never worth a second batch
 _RETRY_BOUNDS = (0.1, 60.0)  # seconds
 
@@ -38,6 +40,7 @@ class Scheduler:
         self._changed = threading.Condition()
         self._queue: list[Request] = []
         self._closed = False
+        self._background_ran = -math.inf  # when
         self._admissions: deque[tuple[float, int]] = deque(maxlen=16)  # when, how many
 
     @property
@@ -94,6 +97,8 @@ class Scheduler:
     def next_batch(self, room: Room) -> list[Request]:
         """Take the next prefill batch, sorted by length; empty when nothing can run now.
 
+        A background request (priority above 0) goes first where it has waited for `BACKGROUND_SECONDS` in
+        which none has run: a query waits behind one small batch a second at most, and no document for ever.
         The first request that can run always does; others join in queue order while the padded batch
         stays under the token budget and padding under a third of it. What does not fit waits, so
         an outlier in length neither stretches a batch nor starves. What runs later by its priority does
@@ -103,10 +108,21 @@ class Scheduler:
         """
         batch = _Batch(self._settings, room)
         with self._changed:
-            self._queue = [request for request in self._queue if not batch.take(request)]
+            now = self._clock()
+            taken = {id(request) for request in self._in_turn(now) if batch.take(request)}
+            self._queue = [request for request in self._queue if id(request) not in taken]
             if batch.requests:
-                self._admissions.append((self._clock(), len(batch.requests)))
+                self._admissions.append((now, len(batch.requests)))
+            if any(request.priority > 0 for request in batch.requests):
+                self._background_ran = now
         return sorted(batch.requests, key=lambda request: request.prefill_length)
+
+    def _in_turn(self, now: float) -> list[Request]:
+        """The queue as it is, or background first where some has waited and none has run for a while."""
+        first = next((place for place, request in enumerate(self._queue) if request.priority > 0), 0)
+        if first and now - max(self._background_ran, self._queue[first].submitted) >= BACKGROUND_SECONDS:
+            return self._queue[first:] + self._queue[:first]
+        return self._queue
 
     def close(self) -> list[Request]:
         """Refuse what comes from now on, wake the engine, and hand back what was waiting."""
@@ -140,7 +156,7 @@ class _Batch:
 
     def take(self, request: Request) -> bool:
         """Add the request if it fits; says whether it did."""
-        if self.requests and request.priority > self.requests[0].priority:
+        if self.requests and request.priority != self.requests[0].priority:
             return False
         if self._is_long(request) and not self._room.long:
             return False

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.engine.request import Request
-from model.engine.scheduler import Room, Scheduler
+from model.engine.scheduler import BACKGROUND_SECONDS, Room, Scheduler
 from model.engine.settings import EngineSettings
 from model.engine.vision_cache import VisionCache
 from model.errors import EngineStopped
@@ -40,8 +40,9 @@ REQUESTS = st.lists(
 )
 
 
-def filled(requests, **settings):
-    scheduler = Scheduler(EngineSettings(**settings))
+def filled(requests, clock=lambda: 0.0, **settings):
+    """A scheduler with these requests; by its clock none of them has waited yet."""
+    scheduler = Scheduler(EngineSettings(**settings), clock)
     for waiting in requests:
         scheduler.submit(waiting)
     return scheduler
@@ -80,6 +81,33 @@ def test_everything_is_served_once_and_the_most_urgent_always_next(requests):
         for served in batch:
             waiting.remove(served)
     assert scheduler.next_batch(PLENTY) == []
+
+
+def test_a_stream_of_queries_does_not_starve_documents():
+    now = 0.0
+    documents = [request(priority=1) for _ in range(40)]
+    scheduler = filled(documents, clock=lambda: now, max_batch_size=8)
+    served = []
+    for step in range(100):
+        now = step / 10
+        for _ in range(10):  # more than a batch takes, so that there is always a query first
+            query = request()
+            query.submitted = now
+            scheduler.submit(query)
+        batch = scheduler.next_batch(PLENTY)
+        assert len({entry.priority for entry in batch}) == 1
+        if batch[0].priority:
+            served.append((now, len(batch)))
+    assert served == [(1.0, 8), (2.0, 8), (3.0, 8), (4.0, 8), (5.0, 8)]
+
+
+def test_documents_that_have_only_just_come_wait_behind_queries():
+    now = 100.0
+    late = request(priority=1)
+    late.submitted = now - BACKGROUND_SECONDS / 2
+    query = request()
+    scheduler = filled([late, query], clock=lambda: now, max_batch_size=1)
+    assert scheduler.next_batch(PLENTY) == [query]
 
 
 def test_an_outlier_in_length_gets_its_own_batch():
