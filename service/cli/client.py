@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -9,6 +11,7 @@ from typing import Any, NoReturn, Self
 from urllib.parse import urlsplit
 
 import httpx
+import typer
 
 from service.cli.exits import Exit, fail
 from service.client.calls import Call
@@ -18,7 +21,8 @@ from service.client.patience import NONE, Patience
 from service.client.synchronous import Solomon
 
 _MISSING_SCOPE = "/problems/missing-scope"
-PATIENT = Patience(seconds=600.0, first=1.0, most=1.0)  # for bulk work, which a busy server turns away
+_PATIENCE_SECONDS = 600.0  # for bulk work, which a busy server turns away and a restart interrupts
+_REMINDER_SECONDS = 60.0
 
 
 class Client:
@@ -29,7 +33,9 @@ class Client:
         if address.scheme not in ("http", "https") or not address.netloc:
             fail(f"{url!r} is no server's address; write --url http://HOST:PORT.", Exit.USAGE)
         self._url = url
-        self.server = Solomon(url, patience=PATIENT, transport=transport)
+        self._told = -math.inf  # when an outage was last told
+        patience = Patience(_PATIENCE_SECONDS, first=1.0, most=1.0, tell=self._tell)
+        self.server = Solomon(url, patience=patience, transport=transport)
 
     def __enter__(self) -> Self:
         return self
@@ -38,6 +44,18 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.server.close()
+
+    def _tell(self, error: ServerProblem | Unreachable) -> None:
+        """Say that a server is gone, and that it is waited for; a busy one is the ordinary course."""
+        now = time.monotonic()
+        if isinstance(error, ServerProblem) or now - self._told < _REMINDER_SECONDS:
+            return
+        self._told = now
+        typer.echo(
+            f"solomon: {self._url} does not answer ({error}); trying again for up to "
+            f"{_PATIENCE_SECONDS / 60:.0f} minutes. Nothing is lost by Ctrl-C: the same command goes on.",
+            err=True,
+        )
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """The JSON of an answer, {} where it has none. Every problem ends the command."""

@@ -17,12 +17,18 @@ from rich.progress import (
 )
 from rich.text import Text
 
+_SETTLED_SECONDS = 2.0
+
 
 class _Rate(ProgressColumn):
-    """Documents a second, over the last half minute."""
+    """Documents a second: over the last half minute, and in the end over the whole job."""
 
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
+        speed = task.speed
+        if task.finished_time:
+            speed = task.completed / task.finished_time
+        elif (task.elapsed or 0.0) < _SETTLED_SECONDS:  # a first batch that arrives at once is no rate
+            speed = None
         return Text("" if speed is None else f"{speed:,.1f} docs/s")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.client.errors import ServerProblem, Unreachable
@@ -13,11 +14,15 @@ _BUSY = frozenset({429, 502, 503})
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """For `seconds` altogether, pauses growing from `first` to `most` seconds where the server names none."""
+    """For `seconds` altogether, pauses growing from `first` to `most` seconds where the server names none.
+
+    `tell` hears of each error that is waited out, before the pause.
+    """
 
     seconds: float = 60.0
     first: float = 0.5
     most: float = 8.0
+    tell: Callable[[ServerProblem | Unreachable], None] | None = None
 
     def begin(self) -> Attempts:
         """The attempts at one call."""
@@ -47,6 +52,8 @@ class Attempts:
         pause = self._next() if told is None else told
         if not worth_it or time.monotonic() + pause > self._given_up:
             raise error
+        if self._patience.tell is not None:
+            self._patience.tell(error)
         return pause
 
     def _next(self) -> float:

@@ -42,7 +42,7 @@ function why(answer, { forced, moved, ...thresholds }) {
   const other = answer.route === "embed" ? "augment" : "embed";
   if (forced) return `You forced this route. The model itself gives it a probability of ${percent(answer.confidence)}.`;
   const mean = meanLatency(other);
-  const cost = mean === null ? "" : ` ${ROUTES[other].name.replace("Think", "Thinking").replace("Embed", "Embedding")} takes ${milliseconds(mean)} on average here.`;
+  const cost = mean === null ? "" : ` ${ROUTES[other].name.replace("Think", "Thinking").replace("Embed", "Embedding")} takes ${milliseconds(mean)} on average since the start, busy times included.`;
   if (moved) return userDecided(answer, thresholds) + cost;
   return answer.route === "embed"
     ? `The query says enough by itself, so its vector came from the very pass that decided.${cost}`
