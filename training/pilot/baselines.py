@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from model.allocation import keep_freed_memory
 from model.checkpoint import MANIFEST, read_manifest
 from training.annotation import text_column, training_files
 from training.joint import Places, train
@@ -78,6 +79,7 @@ def train_baseline(run: BaselineRun, mode: Mode, report: Report = print) -> Path
         raise ValueError(f"{places.output} was trained by another recipe; give another --run folder.")
     _share_features(run.run / "features", places.run)
     report(f"Training {recipe.name} into {places.output}")
+    keep_freed_memory()
     train(recipe, places, run.device, report)
     return places.output
 
