@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -35,12 +34,11 @@ from index.schema import (
     storage_errors,
 )
 from index.types import DamagedLog, InvalidInput, StorageError
-from index.validation import check_dimensions, check_fields, check_text, unit_vector
+from index.validation import check_dimensions, check_fields, check_media_type, check_text, unit_vector
 from index.verification import damage_in
 
 _OTHER_FILE = "Send another backup of the collection."
 _TABLE = "CREATE TABLE backup (collection TEXT NOT NULL, made TEXT NOT NULL) STRICT"
-_IMAGE = re.compile(r"image/[a-z0-9][a-z0-9.+-]{0,63}")
 _ROUNDING = 1e-3  # of a vector's length, which was made 1 when it was written
 _LAST_SEQUENCE = 2**62  # SQLite's integers end at twice that, and changes must be able to follow
 _SETUP = ("PRAGMA journal_mode = DELETE", "PRAGMA synchronous = FULL")
@@ -136,9 +134,9 @@ def _check_state(source: sqlite3.Connection, settings: LogSettings) -> int:
         check_text(settings.model, "model")
     (sequence,) = source.execute("SELECT sequence FROM collection").fetchone()
     first, last = source.execute("SELECT min(row), max(row) FROM documents").fetchone()
-    if not 0 <= sequence <= _LAST_SEQUENCE:
-        raise _refusal(f"its latest change has the number {sequence}.")
-    if first is not None and not 1 <= first <= last <= sequence:
+    if not isinstance(sequence, int) or not 0 <= sequence <= _LAST_SEQUENCE:
+        raise _refusal(f"its latest change has the number {sequence!r}.")
+    if first is not None and not 1 <= int(first) <= last <= sequence:
         raise _refusal(f"it has documents in rows {first} to {last}, and they belong in 1 to {sequence}.")
     return int(sequence)
 
@@ -162,10 +160,8 @@ def _checked(record: Record, dimensions: int) -> Record:
                 "vector", f"{address}.vector has the length {length:.4g} where it must be 1.", _OTHER_FILE
             )
         media_type = record.image_media_type
-        if media_type is not None and not _IMAGE.fullmatch(media_type):
-            raise InvalidInput(
-                "image", f"{address}.image is called {media_type!r}, which is no image.", _OTHER_FILE
-            )
+        if media_type is not None:
+            check_media_type(media_type, f"{address}.image")
     return replace(record, metadata=encoded)
 
 

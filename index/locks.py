@@ -107,7 +107,8 @@ class DirectoryLock:
                 return
             raise
         except OSError as error:
-            raise StorageError(f"The data directory cannot be written: {error.strerror}.") from error
+            wanted = "written" if make else "read"
+            raise StorageError(f"The data directory cannot be {wanted}: {error.strerror}.") from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -87,7 +87,7 @@ def read_records_1(source: sqlite3.Connection, path: Path, dimensions: int) -> I
                 vector,
                 image,
             )
-        except UnicodeDecodeError as error:
+        except (UnicodeDecodeError, AttributeError) as error:  # AttributeError: a NULL where there is text
             raise DamagedLog(
                 f"The document log {path.name} is damaged: {named(row, document_id)}."
             ) from error

@@ -74,6 +74,7 @@ def salvage(path: Path, journal_path: Path, target: Path) -> tuple[int, list[Los
             for record in _carved_records(source, path, findings, settings.dimensions):
                 _keep(record, findings, builder)
             losses = _settle(findings, journal, builder)
+            losses = [*_earlier_losses(source, findings, losses), *losses]
             last_row = max(findings.kept.values(), default=0)
             builder.finish(max(findings.sequence, last_row, journal.sequence if journal else 0), losses)
     return len(findings.kept), losses
@@ -241,6 +242,20 @@ def _read(source: sqlite3.Connection, query: str) -> tuple[list[Any], bool]:
     except UNREADABLE:
         return found, False
     return found, True
+
+
+def _earlier_losses(source: sqlite3.Connection, findings: _Findings, losses: list[Loss]) -> list[Loss]:
+    """What earlier damage had cost the collection and was not written again, as far as that can be read."""
+    told = findings.kept.keys() | {loss.id for loss in losses if loss.id is not None}
+    earlier: list[Loss] = []
+    with suppress(*UNREADABLE, UnicodeDecodeError, AttributeError):
+        for name, reason, noticed, documents in source.execute(
+            "SELECT id, reason, noticed, documents FROM losses ORDER BY rowid"
+        ):
+            loss = Loss(name and name.decode(), reason.decode(), noticed.decode(), int(documents))
+            if loss.id is None or loss.id not in told:
+                earlier.append(loss)
+    return earlier
 
 
 def _settle(findings: _Findings, journal: Journal | None, builder: LogBuilder) -> list[Loss]:

@@ -181,7 +181,9 @@ class FaissStore:
             for batch in collection.records():
                 yield [record.document() for record in batch]
         except DamagedLog as damage:
-            self._mend(name, collection, damage)  # for the next export; this one has begun
+            self._mend(
+                name, collection, damage
+            )  # for the next export: this one must not pass for a whole one
             raise
 
     def fetch(self, name: str, ids: Sequence[str]) -> Sequence[NewDocument]:

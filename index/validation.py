@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from index.types import InvalidInput, NewDocument, OtherModel, Vectors
 
+_IMAGE = re.compile(r"image/[a-z0-9][a-z0-9.+-]{0,63}")
 MAX_K = 1000
 MAX_DIMENSIONS = 65_536
 MAX_ID_CHARACTERS = 512
@@ -82,7 +83,7 @@ def check_documents(documents: Sequence[NewDocument], dimensions: int) -> tuple[
         address = f"documents[{position}]"
         encoded.append(check_fields(document.id, document.text, document.metadata, address))
         if document.image is not None:
-            check_text(document.image.media_type, f"{address}.image")
+            check_media_type(document.image.media_type, f"{address}.image")
     return _unit_vectors([document.vector for document in documents], dimensions), encoded
 
 
@@ -95,6 +96,15 @@ def check_fields(document_id: str, text: str | None, metadata: Mapping[str, Any]
     if text is not None:
         check_text(text, f"{address}.text")
     return encode_metadata(metadata, f"{address}.metadata")
+
+
+def check_media_type(media_type: str, field: str) -> str:
+    """Return an image's media type: "image/png" and its like, in small letters."""
+    check_text(media_type, field)
+    if not _IMAGE.fullmatch(media_type):
+        message = f"{field} is called {media_type[:100]!r}, which is no image."
+        raise InvalidInput(field, message, "Say image/png, for one.")
+    return media_type
 
 
 def unit_vector(vector: npt.ArrayLike, dimensions: int, field: str = "vector") -> Vectors:

@@ -37,6 +37,7 @@ from model.smollm import Progress, file_sha256
 MANIFEST = "solomon.json"
 VISION = "vision.safetensors"
 _HUB_SECONDS = 10.0
+_NO_NETWORK = frozenset({"ConnectError", "ConnectTimeout", "OfflineModeIsEnabled"})
 LOCAL = "local"  # the revision of a base that no hub delivered
 FORMAT_VERSION: Literal[1] = 1
 _PIECES, _PIECE = 256, 64 * 1024  # of a file of weights, read for its identity
@@ -192,8 +193,8 @@ def _hub_answers(name: str) -> bool:
         HfApi().model_info(name, timeout=_HUB_SECONDS)
     except HfHubHTTPError:  # it answered: transformers tells what is wrong with the name
         return True
-    except Exception:  # no network, each HTTP library's own way of saying so, or a name that is none
-        return False
+    except Exception as error:  # each HTTP library has its own way of saying that there is no network
+        return not (isinstance(error, OSError) or type(error).__name__ in _NO_NETWORK)
     return True
 
 

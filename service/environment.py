@@ -20,8 +20,8 @@ _OTHERS = frozenset(
         "SOLOMON_TEACHER_API_KEY",
     }
 )
-# Kubernetes puts these into the pods beside a service that is called solomon.
-_SERVICE_LINKS = re.compile(r"SOLOMON_(SERVICE|PORT)_\w+")
+# Kubernetes puts these into the pods beside services that are called solomon, solomon-headless and so on.
+_SERVICE_LINKS = re.compile(r"SOLOMON_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_\w+)?)")
 
 
 def not_settings(names: Iterable[str]) -> dict[str, str | None]:

@@ -78,7 +78,7 @@ def store_problem(error: StoreError) -> Problem:
     """Tell an error of the index."""
     if isinstance(error, UnknownCollection):
         message, mend = _sentence(error), "PUT /collections/{name} makes one; GET /collections lists them."
-        fault = FieldError("collection", message, mend)
+        fault = FieldError("name", message, mend)
         return Problem(problems.UNKNOWN_COLLECTION, f"{message} {mend}", (fault,))
     if isinstance(error, UnknownDocument):
         return Problem(problems.UNKNOWN_DOCUMENT, _sentence(error))

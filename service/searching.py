@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -13,12 +13,12 @@ import numpy as np
 from opentelemetry.trace import Tracer
 
 from index.filters import parse_filter
-from index.types import Hit, InvalidInput, VectorStore
+from index.types import Hit, InvalidInput, UnknownCollection, VectorStore
 from model.types import Embedder, Embedding, EmbedOptions, Vector
-from service import problems
 from service.embedding import EmbeddingService, RequestItem
+from service.mapping import store_problem
 from service.metrics import Metrics
-from service.problems import field_problem
+from service.problems import Problem
 from service.tracing import NO_TRACING, traced
 from service.vector_space import check_same_space, vector_space
 
@@ -104,12 +104,14 @@ class SearchService:
             space = await anyio.to_thread.run_sync(
                 self._store.space, question.collection, limiter=self._store_threads
             )
-        except InvalidInput as error:  # of the name, which this call knows as "collection"
-            raise field_problem(problems.INVALID_INPUT, "collection", error.message, error.mend) from None
+        except (InvalidInput, UnknownCollection) as error:  # of the name, which is "collection" in this call
+            problem = store_problem(error)
+            faults = [replace(fault, field="collection") for fault in problem.errors]
+            raise Problem(problem.kind, problem.detail, faults) from None
         if question.filter is not None:
             parse_filter(question.filter)
         if question.item is not None:
-            check_same_space(space, self._embedder.info)
+            check_same_space(space, self._embedder.info, "collection")
 
     async def _embed(
         self, question: SearchQuestion, options: EmbedOptions, deadline: float

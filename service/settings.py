@@ -172,8 +172,12 @@ class Settings(BaseSettings):
     max_decoding: int = Field(
         32, ge=1, description="Most answers written at once; each keeps a place in the KV cache."
     )
-    max_augment_tokens: int = Field(
-        128, ge=1, le=4096, description="Most tokens of an answer that a call may ask for."
+    max_augment_tokens: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="Most tokens of an answer, asked for or not; unset: 128, or what the checkpoint writes "
+        "by itself if that is more.",
     )
     vision_cache_bytes: int = Field(
         256 * 2**20, ge=0, description="Memory for images' features, kept for images that come again."

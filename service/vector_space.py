@@ -13,8 +13,13 @@ def vector_space(info: EngineInfo) -> str:
     return f"{info.model}@{info.checkpoint_sha256[:12]}"
 
 
-def check_same_space(collection: CollectionInfo | CollectionSpace, info: EngineInfo) -> None:
-    """Raise a `Problem` (409) if the collection was made by another model than the one served."""
+def check_same_space(
+    collection: CollectionInfo | CollectionSpace, info: EngineInfo, field: str = "name"
+) -> None:
+    """Raise a `Problem` (409) if the collection was made by another model than the one served.
+
+    `field` is what the call names the collection by.
+    """
     if collection.model == vector_space(info) and collection.dimensions == info.dimensions:
         return
     message = (
@@ -25,7 +30,7 @@ def check_same_space(collection: CollectionInfo | CollectionSpace, info: EngineI
         f"Embed its documents again with `solomon index rebuild {collection.name}` "
         f"(POST /collections/{collection.name}/rebuild), or serve the checkpoint that made it."
     )
-    raise Problem(problems.OTHER_MODEL, f"{message} {mend}", (FieldError("collection", message, mend),))
+    raise Problem(problems.OTHER_MODEL, f"{message} {mend}", (FieldError(field, message, mend),))
 
 
 def check_made_by(collection: CollectionInfo | CollectionSpace, model: str) -> None:

@@ -42,8 +42,12 @@ def export_checkpoint(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     manifest = _write(partial, peft_model, recipe, revision, vision, facts)
-    shutil.rmtree(folder, ignore_errors=True)  # only now: until here the older one was whole
+    older = folder.with_name(f"{folder.name}.older")
+    shutil.rmtree(older, ignore_errors=True)
+    if folder.exists():  # one of the two is whole at every moment
+        folder.rename(older)
     partial.rename(folder)
+    shutil.rmtree(older, ignore_errors=True)
     return manifest
 
 
@@ -79,7 +83,12 @@ def _write(
 
 
 def require_replaceable(folder: Path) -> None:
-    """Raise ValueError unless the folder is missing, empty or a checkpoint: whatever else stays untouched."""
+    """Raise ValueError unless the folder is missing, empty or a checkpoint: whatever else stays untouched.
+
+    Nor may it be a place that cannot be renamed, as is told before hours of training.
+    """
+    if folder.is_symlink() or folder.is_mount() or not folder.name:
+        raise ValueError(f"{folder} cannot be replaced as a whole; give a folder of its own below it.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
         raise ValueError(f"{folder} holds other files than a checkpoint's; give another folder or empty it.")
 

@@ -91,7 +91,7 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(
-            f"{path} is not a training run's state, or is damaged ({error}). Remove it to begin again."
+            f"{path} is not a training run's state, or is damaged ({error}). Its run has to begin again."
         ) from error
 
 

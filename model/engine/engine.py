@@ -208,6 +208,8 @@ class Engine:
         with self._failing_alone(request):
             result = self._runner.prefill_part(request)
             self._observe_step("prefill", 1, started)
+            if request.priority > 0:
+                self._scheduler.background_ran()
             if result is not None:
                 self._long = None
                 self._take_route(request, result)
@@ -318,14 +320,15 @@ class Engine:
 
 
 def _describe(loaded: LoadedModel, runner: Runner, settings: EngineSettings) -> EngineInfo:
+    longest = settings.longest_augmentation(loaded.max_augment_tokens)
     return EngineInfo(
         model=loaded.name,
         base_model=loaded.base,
         base_revision=loaded.revision,
         dimensions=runner.decoder.hidden_size,
         max_prompt_tokens=loaded.max_prompt_tokens,
-        max_augment_tokens=loaded.max_augment_tokens,
-        longest_augmentation=settings.longest_augmentation(loaded.max_augment_tokens),
+        max_augment_tokens=min(loaded.max_augment_tokens, longest),
+        longest_augmentation=longest,
         augment_threshold=loaded.threshold,
         pooling=loaded.pooling,
         device=str(runner.device),

@@ -27,8 +27,8 @@ class Preparer:
         self._image_format = loaded.image_format
         self._threshold = loaded.threshold
         self._max_prompt_tokens = loaded.max_prompt_tokens
-        self._max_augment_tokens = loaded.max_augment_tokens
         self._augment_limit = settings.longest_augmentation(loaded.max_augment_tokens)
+        self._max_augment_tokens = min(loaded.max_augment_tokens, self._augment_limit)
 
     def prepare(self, item: Item, options: EmbedOptions, deadline: float | None) -> Request:
         """The request, ready to be queued; its clock starts before the preparation."""

@@ -40,7 +40,8 @@ class Scheduler:
         self._changed = threading.Condition()
         self._queue: list[Request] = []
         self._closed = False
-        self._background_ran = -math.inf  # when
+        self._background_ran = -math.inf  # when the last of it ended
+        self._background_runs = False
         self._admissions: deque[tuple[float, int]] = deque(maxlen=16)  # when, how many
 
     @property
@@ -98,7 +99,8 @@ class Scheduler:
         """Take the next prefill batch, sorted by length; empty when nothing can run now.
 
         A background request (priority above 0) goes first where it has waited for `BACKGROUND_SECONDS` in
-        which none has run: a query waits behind one small batch a second at most, and no document for ever.
+        which none has run, from the end of the last: a query waits behind one small batch at most, then
+        queries have a second to themselves, and no document waits for ever.
         The first request that can run always does; others join in queue order while the padded batch
         stays under the token budget and padding under a third of it. What does not fit waits, so
         an outlier in length neither stretches a batch nor starves. What runs later by its priority does
@@ -109,12 +111,13 @@ class Scheduler:
         batch = _Batch(self._settings, room)
         with self._changed:
             now = self._clock()
+            if self._background_runs:  # until now, as the engine asks again when a batch is through
+                self._background_ran = now
             taken = {id(request) for request in self._in_turn(now) if batch.take(request)}
             self._queue = [request for request in self._queue if id(request) not in taken]
             if batch.requests:
                 self._admissions.append((now, len(batch.requests)))
-            if any(request.priority > 0 for request in batch.requests):
-                self._background_ran = now
+            self._background_runs = any(request.priority > 0 for request in batch.requests)
         return sorted(batch.requests, key=lambda request: request.prefill_length)
 
     def _in_turn(self, now: float) -> list[Request]:
@@ -123,6 +126,11 @@ class Scheduler:
         if first and now - max(self._background_ran, self._queue[first].submitted) >= BACKGROUND_SECONDS:
             return self._queue[first:] + self._queue[:first]
         return self._queue
+
+    def background_ran(self) -> None:
+        """A part of a long background prompt is through, which counts as background work too."""
+        with self._changed:
+            self._background_ran = self._clock()
 
     def close(self) -> list[Request]:
         """Refuse what comes from now on, wake the engine, and hand back what was waiting."""

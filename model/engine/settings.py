@@ -11,6 +11,7 @@ from model.step_linear import packs_half
 
 # Parts of a long prompt are of equal length, and the last must hold the three tokens that are read.
 LEAST_BATCH_TOKENS = 16
+_AUGMENT_LIMIT = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +23,13 @@ class EngineSettings:
     (None: 512 on a CPU, 4096 on a GPU). `max_background_tokens`: the same for requests with a priority
     above 0, behind which a query may have to wait (None: no other than `max_batch_tokens`). `max_decoding`:
     augmentations that decode at once, each holding a slot of the KV cache. `max_parked`: augmentations that
-    wait for a slot with their prompt's keys and values kept. `max_augment_limit`: the most answer tokens
-    that a request may ask for. `embedding_cache_items`: finished embeddings to remember for items that come
-    again exactly (0: none). `decoder`: "solomon", or "transformers" for the baseline. `dtype`: "float32",
-    "bfloat16", or "auto", which takes bfloat16 where the hardware computes with it. `half_steps`: decode
-    with weights packed in float16 (None: with dtype "auto" on CPUs that can, see `model/step_linear.py`).
-    `device`: a torch device, or None for CUDA where there is any. `threads`: None uses the cores the
-    process may use.
+    wait for a slot with their prompt's keys and values kept. `max_augment_limit`: the most answer tokens of a
+    request, asked for or not (None: 128, or what the checkpoint writes by itself if that is more).
+    `embedding_cache_items`: finished embeddings to remember for items that come again exactly (0: none).
+    `decoder`: "solomon", or "transformers" for the baseline. `dtype`: "float32", "bfloat16", or "auto", which
+    takes bfloat16 where the hardware computes with it. `half_steps`: decode with weights packed in float16
+    (None: with dtype "auto" on CPUs that can, see `model/step_linear.py`). `device`: a torch device, or None
+    for CUDA where there is any. `threads`: None uses the cores the process may use.
     """
 
     max_queue: int = 512
@@ -37,7 +38,7 @@ class EngineSettings:
     max_batch_size: int = 64
     max_decoding: int = 32
     max_parked: int = 64
-    max_augment_limit: int = 128
+    max_augment_limit: int | None = None
     vision_cache_items: int = 1024
     vision_cache_bytes: int = 256 * 2**20
     embedding_cache_items: int = 0
@@ -48,10 +49,10 @@ class EngineSettings:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        positive = ("max_queue", "max_batch_size", "max_decoding", "max_augment_limit")
-        for name in positive:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        for name in ("max_queue", "max_batch_size", "max_decoding", "max_augment_limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}.")
         for name in ("max_parked", "vision_cache_items", "vision_cache_bytes", "embedding_cache_items"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}.")
@@ -67,8 +68,8 @@ class EngineSettings:
             raise ValueError(f"dtype must be auto, float32 or bfloat16, not {self.dtype!r}.")
 
     def longest_augmentation(self, default: int) -> int:
-        """Most answer tokens that a request may ask for of a model that writes `default` by itself."""
-        return max(self.max_augment_limit, default)
+        """Most answer tokens of a request to a model that writes `default` by itself."""
+        return self.max_augment_limit or max(_AUGMENT_LIMIT, default)
 
     def step_tokens(self, priority: int) -> int:
         """The token budget of one prefill of requests with this priority."""

@@ -25,12 +25,19 @@ _PATIENCE_SECONDS = 600.0  # for bulk work, which a busy server turns away and a
 _REMINDER_SECONDS = 60.0
 
 
+def _is_address(url: str) -> bool:
+    try:
+        address = urlsplit(url)
+        return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+    except ValueError:  # half an IPv6 address, or a port that is no number
+        return False
+
+
 class Client:
     """A connection to one server; use it in a `with`. A call whose answer is awaited is made once."""
 
     def __init__(self, url: str, transport: httpx.BaseTransport | None = None) -> None:
-        address = urlsplit(url)
-        if address.scheme not in ("http", "https") or not address.netloc:
+        if not _is_address(url):
             fail(f"{url!r} is no server's address; write --url http://HOST:PORT.", Exit.USAGE)
         self._url = url
         self._told = -math.inf  # when an outage was last told
@@ -48,14 +55,13 @@ class Client:
     def _tell(self, error: ServerProblem | Unreachable) -> None:
         """Say that a server is gone, and that it is waited for; a busy one is the ordinary course."""
         now = time.monotonic()
-        if isinstance(error, ServerProblem) or now - self._told < _REMINDER_SECONDS:
+        busy = isinstance(error, ServerProblem) and error.status == 429
+        if busy or now - self._told < _REMINDER_SECONDS:
             return
         self._told = now
-        typer.echo(
-            f"solomon: {self._url} does not answer ({error}); trying again for up to "
-            f"{_PATIENCE_SECONDS / 60:.0f} minutes. Nothing is lost by Ctrl-C: the same command goes on.",
-            err=True,
-        )
+        what = "is not ready" if isinstance(error, ServerProblem) else "does not answer"
+        minutes = f"{_PATIENCE_SECONDS / 60:.0f} minutes"
+        typer.echo(f"solomon: {self._url} {what} ({error}); trying again for up to {minutes}.", err=True)
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """The JSON of an answer, {} where it has none. Every problem ends the command."""

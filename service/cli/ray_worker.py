@@ -156,7 +156,7 @@ def _claimed(corpus: Iterable[Entry | Failure], claim: Claim) -> Iterator[Entry 
     entries = iter(corpus)
     while part := list(islice(entries, _CLAIMED_AT_ONCE)):
         own = [entry for entry in part if isinstance(entry, Entry) and entry.own_id]
-        free = claim([(entry.id, entry.source) for entry in own])
+        free = claim([(entry.id, entry.source) for entry in own]) if own else []
         taken = {id(entry) for entry, is_free in zip(own, free, strict=True) if not is_free}
         for entry in part:
             if isinstance(entry, Entry) and id(entry) in taken:

@@ -214,6 +214,22 @@ class Edited:
             values = (dimensions, settings.checksum())
             log.execute("UPDATE collection SET dimensions = ?, settings_checksum = ?", values)
 
+    def untyped(self, statement: str) -> None:
+        """Change what the tables' types forbid, by leaving them out for a moment."""
+        find, put = "sqlite_master SET sql = replace(sql,", "WHERE type = 'table'"
+        loose = f"UPDATE {find} ') STRICT', ')') {put}"
+        with closing(sqlite3.connect(self.backup)) as database:
+            kept = database.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall()
+            database.execute("PRAGMA writable_schema = ON")
+            database.execute(loose)
+            database.execute("UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '') " + put)
+            database.commit()
+        with closing(sqlite3.connect(self.backup)) as database:
+            database.execute(statement)
+            database.execute("PRAGMA writable_schema = ON")
+            database.executemany("UPDATE sqlite_master SET sql = ? WHERE name = ?", ((b, a) for a, b in kept))
+            database.commit()
+
     def execute(self, *statements: str) -> None:
         """Change whatever statements do."""
         spoilt(self.backup, *statements)
@@ -243,6 +259,8 @@ class Edited:
             "rows 1 to 201, and they belong",
         ),
         (lambda edited: edited.execute(f"UPDATE collection SET sequence = {2**63 - 1}"), "has the number 9"),
+        (lambda edited: edited.untyped("UPDATE collection SET sequence = 'many'"), "has the number b'many'"),
+        (lambda edited: edited.untyped("UPDATE collection SET sequence = NULL"), "has the number None"),
     ],
 )
 def test_what_a_write_would_refuse_is_refused_by_what_is_wrong_with_it(

@@ -163,6 +163,21 @@ def test_the_journal_alone_costs_nothing(
     store.close()
 
 
+def test_a_second_salvage_keeps_what_the_first_found_lost(
+    closed_files: Path, crashed: tuple[Path, Texts]
+) -> None:
+    live = sorted(document_id for document_id, text in crashed[1].items() if text is not None)
+    for number, document_id in enumerate(live[:3], start=1):
+        spoil(closed_files, "UPDATE documents SET text = 'spoilt' WHERE id IN (?)", [document_id])
+        store = reopened(closed_files)
+        assert sorted(loss.id or "" for loss in store.verify("things").losses) == live[:number]
+        store.close()
+    store = reopened(closed_files)
+    store.upsert("things", [document(live[1])])
+    assert [loss.id for loss in store.verify("things").losses] == [live[0], live[2]]
+    store.close()
+
+
 def test_a_lost_document_that_is_written_again_is_lost_no_more(
     closed_files: Path, crashed: tuple[Path, Texts]
 ) -> None:

@@ -98,7 +98,24 @@ def test_a_stream_of_queries_does_not_starve_documents():
         assert len({entry.priority for entry in batch}) == 1
         if batch[0].priority:
             served.append((now, len(batch)))
-    assert served == [(1.0, 8), (2.0, 8), (3.0, 8), (4.0, 8), (5.0, 8)]
+    assert served == [(1.0, 8), (2.1, 8), (3.2, 8), (4.3, 8), (5.4, 8)]  # a second after each one's end
+
+
+@pytest.mark.parametrize("seconds", [0.25, 0.9, 1.1, 5.0])
+def test_documents_do_not_starve_queries_however_long_their_batches_take(seconds):
+    now = 0.0
+    documents = [request(priority=1) for _ in range(200)]
+    scheduler = filled(documents, clock=lambda: now, max_batch_size=2)
+    now = 10.0
+    in_a_row = 0
+    for _ in range(50):
+        query = request()
+        query.submitted = now
+        scheduler.submit(query)
+        batch = scheduler.next_batch(PLENTY)
+        in_a_row = in_a_row + 1 if batch[0].priority else 0
+        assert in_a_row <= 1
+        now += seconds if batch[0].priority else 0.1
 
 
 def test_documents_that_have_only_just_come_wait_behind_queries():

@@ -242,7 +242,14 @@ def test_exit_codes(url, guarded, tmp_path, monkeypatch):
     run("search", "x", "-c", "nowhere", "--url", url, code=1)
     run("index", "add", tmp_path / "nowhere.png", "--url", url, code=2)
     run("index", "list", "--url", "http://127.0.0.1:9", code=3)
-    for no_address in ("solomon", "localhost:8080", "ftp://solomon", "http://"):
+    for no_address in (
+        "solomon",
+        "localhost:8080",
+        "ftp://solomon",
+        "http://",
+        "http://[::1",
+        "http://host:abc",
+    ):
         refused = run("index", "list", "--url", no_address, code=2).output
         assert "http://HOST:PORT" in refused
     run("index", "list", "--url", guarded, code=4)

@@ -38,6 +38,14 @@ def test_an_outage_is_told_once_and_waited_out(answers, capsys):
     assert left == []
 
 
+def test_an_ingress_without_a_server_behind_it_is_told(answers, capsys):
+    left, transport = answers
+    left += [httpx.Response(503, text="<html>no pod</html>"), LISTED]
+    with Client("http://127.0.0.1:9", transport) as client:
+        client.server.send(requests.collections())
+    assert "is not ready" in capsys.readouterr().err
+
+
 def test_a_busy_server_is_waited_for_in_silence(answers, capsys):
     left, transport = answers
     left += [BUSY, LISTED]
