@@ -183,7 +183,7 @@ class FaissStore:
         except DamagedLog as damage:
             self._mend(
                 name, collection, damage
-            )  # for the next export: this one must not pass for a whole one
+            )  # for the next export; this one is not whole
             raise
 
     def fetch(self, name: str, ids: Sequence[str]) -> Sequence[NewDocument]:
