@@ -181,9 +181,7 @@ class FaissStore:
             for batch in collection.records():
                 yield [record.document() for record in batch]
         except DamagedLog as damage:
-            self._mend(
-                name, collection, damage
-            )  # for the next export; this one is not whole
+            self._mend(name, collection, damage)  # for the next export; this one is not whole
             raise
 
     def fetch(self, name: str, ids: Sequence[str]) -> Sequence[NewDocument]:
