@@ -262,13 +262,12 @@ class Collection:
         try:
             view, mark = restored_view(self._log, snapshot, index)
         except UnusableSnapshot as reason:
-            level = logging.WARNING if snapshot.exists() else logging.INFO  # none yet: a small or new log
             for useless in (snapshot, snapshot.with_name(EXACT_FILE)):
                 useless.unlink(missing_ok=True)
             view = view_of_log(self._log)
             if view.count:
-                _logger.log(
-                    level, "rebuilt the view of collection %s: no usable snapshot (%s)", self.name, reason
+                _logger.warning(
+                    "rebuilt the view of collection %s: no usable snapshot (%s)", self.name, reason
                 )
         else:
             self._upkeep.restored(mark)
