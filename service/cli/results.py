@@ -62,4 +62,5 @@ def _table(hits: Sequence[Mapping[str, Any]], fetch: FetchImage | None) -> Table
 
 
 def _words(hit: Mapping[str, Any]) -> str:
-    return str(hit["text"] or hit["metadata"].get("name") or hit["image_url"] or "")
+    metadata = hit["metadata"]  # `file` is what `solomon index add` notes of a picture
+    return str(hit["text"] or metadata.get("name") or metadata.get("file") or hit["image_url"] or "")

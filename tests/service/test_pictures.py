@@ -21,6 +21,7 @@ ANSWER = {
     "latency_ms": {"queue": 0.25, "embed": 10.04, "index": 1.5, "total": 12.0},
     "results": [
         {"id": "red", "score": 0.9, "text": None, "image_url": "/red", "metadata": {"name": "a red one"}},
+        {"id": "file", "score": 0.85, "text": None, "image_url": "/red", "metadata": {"file": "car.png"}},
         {"id": "words", "score": 0.8, "text": "words [/]", "image_url": None, "metadata": {}},
     ],
 }
