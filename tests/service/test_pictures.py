@@ -21,7 +21,7 @@ ANSWER = {
     "latency_ms": {"queue": 0.25, "embed": 10.04, "index": 1.5, "total": 12.0},
     "results": [
         {"id": "red", "score": 0.9, "text": None, "image_url": "/red", "metadata": {"name": "a red one"}},
-        {"id": "file", "score": 0.85, "text": None, "image_url": "/red", "metadata": {"file": "car.png"}},
+        {"id": "file", "score": 0.85, "text": None, "image_url": "/car", "metadata": {"file": "car.png"}},
         {"id": "words", "score": 0.8, "text": "words [/]", "image_url": None, "metadata": {}},
     ],
 }
@@ -102,12 +102,13 @@ def test_every_way_shows_every_hit(pictures):
         "0.900",
         "red",
         "a red one",
+        "car.png",
         "words [/]",
         "Paris [bold]",
         "12 ms (queue 0.2, embed 10.0, index 1.5)",
     ):
         assert part in shown
-    assert fetched == ([] if pictures is Pictures.NONE else ["/red"])
+    assert fetched == ([] if pictures is Pictures.NONE else ["/red", "/car"])
     marks = {"kitty": "\033_G", "iterm2": "\033]1337", "blocks": "▀"}
     for name, mark in marks.items():
         assert (mark in shown) == (name == pictures)
