@@ -1,7 +1,7 @@
 """The C library told to keep the memory that a pass frees, for the next pass.
 
 glibc gives a large freed block back to the kernel at once, and every pass of a model then waits for the
-kernel to clear the same pages again: a fifth to a quarter of a training step on a CPU with bf16 instructions.
+kernel to clear the same pages again, thousands of times in a training step.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,40 +38,39 @@ def export_checkpoint(
     The threshold is the manifest's default until `calibrate` and the scores are added. Raises ValueError
     for a folder that holds something else.
     """
+    with _replacing(folder) as partial:
+        # Where this machine keeps its base is nobody else's business, nor would the path hold there.
+        peft_model.peft_config["default"].base_model_name_or_path = recipe.base
+        peft_model.save_pretrained(str(partial), save_embedding_layers=False)
+        (partial / "README.md").unlink(missing_ok=True)  # peft's template, empty of facts
+        _save_bfloat16(load_file(partial / ADAPTER), partial / ADAPTER)
+        if vision:
+            # A run that takes these weights as its tower (--tower) then knows how they came to be.
+            _save_bfloat16(vision, partial / VISION, facts.get("vision_tower"))
+        return write_manifest(partial, _manifest(recipe, revision, facts))
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of `folder` once the block is through, and not before."""
     require_replaceable(folder)
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    manifest = _write(partial, peft_model, recipe, revision, vision, facts)
+    yield partial
     older = folder.with_name(f"{folder.name}.older")
     shutil.rmtree(older, ignore_errors=True)
     if folder.exists():  # one of the two is whole at every moment
         folder.rename(older)
     partial.rename(folder)
     shutil.rmtree(older, ignore_errors=True)
-    return manifest
 
 
-def _write(
-    folder: Path,
-    peft_model: Any,
-    recipe: Recipe,
-    revision: str,
-    vision: Mapping[str, Tensor],
-    facts: dict[str, Any],
-) -> Manifest:
-    # Where this machine keeps its base is nobody else's business, nor would the path hold there.
-    peft_model.peft_config["default"].base_model_name_or_path = recipe.base
-    peft_model.save_pretrained(str(folder), save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)  # peft's template, empty of facts
-    _save_bfloat16(load_file(folder / ADAPTER), folder / ADAPTER)
-    if vision:
-        # A run that takes these weights as its tower (--tower) then knows how they came to be.
-        _save_bfloat16(vision, folder / VISION, facts.get("vision_tower"))
+def _manifest(recipe: Recipe, revision: str, facts: dict[str, Any]) -> Manifest:
     licences = {"adapter and vision weights": "Apache-2.0"}
     if recipe.base == MINI_BASE:
         licences["SmolLM2-135M-Instruct"] = "Apache-2.0"
-    manifest = Manifest(
+    return Manifest(
         name=recipe.name,
         base=Base(model=recipe.base, revision=revision),
         max_augment_tokens=recipe.max_augment_tokens,
@@ -79,7 +79,6 @@ def _write(
         training={"recipe": recipe.model_dump(), **facts},
         licences=licences,
     )
-    return write_manifest(folder, manifest)
 
 
 def require_replaceable(folder: Path) -> None:

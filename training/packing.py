@@ -76,7 +76,7 @@ def packed_attention(
         )
     group = module.num_key_value_groups
     padded = attention_mask.padded(query), attention_mask.padded(key), attention_mask.padded(value)
-    # torch's backward pass of bf16 attention on a CPU takes seven times as long as that of float32.
+    # torch's backward pass of bf16 attention on a CPU takes several times as long as that of float32.
     on_cpu = query.device.type == "cpu"
     queries, keys, values = (states.float() for states in padded) if on_cpu else padded
     with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
