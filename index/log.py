@@ -29,7 +29,7 @@ from index.connections import ReadConnections
 from index.files import sync_directory
 from index.journal import ChangeJournal, Journal, read_journal
 from index.log_snapshot import SOUND_COLUMNS, LogSnapshot, document_of
-from index.records import Record, is_sound, is_sound_blob, named, read_records, read_records_of
+from index.records import Record, is_sound, is_sound_blob, named, read_losses, read_records, read_records_of
 from index.schema import (
     FORMAT,
     PAGE_SIZE,
@@ -269,11 +269,7 @@ class DocumentLog:
     def losses(self) -> Sequence[Loss]:
         """The documents that damage has cost this collection, and that were not written again since."""
         with self._readers.lend() as connection:
-            found = connection.execute("SELECT id, reason, noticed, documents FROM losses ORDER BY rowid")
-            return [
-                Loss(name and name.decode(errors="replace"), reason.decode(), noticed.decode(), documents)
-                for name, reason, noticed, documents in found
-            ]
+            return list(read_losses(connection))
 
     def verify(self, stopping: Callable[[], bool] = lambda: False) -> Sequence[str]:
         """Read everything there is and say what is damaged; reads and writes go on meanwhile.

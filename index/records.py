@@ -12,7 +12,7 @@ from zlib import crc32
 
 import numpy as np
 
-from index.types import DamagedLog, Image, NewDocument
+from index.types import DamagedLog, Image, Loss, NewDocument
 
 DIGEST_MODULUS = 2**62  # SQLite's integers are signed, of 64 bits
 
@@ -149,3 +149,10 @@ def named(row: int, document_id: Any) -> str:
     if isinstance(document_id, bytes):
         return f"the document {document_id.decode(errors='replace')!r} (row {row}) is not as it was written"
     return f"the document in row {row} is not as it was written"
+
+
+def read_losses(connection: sqlite3.Connection) -> Iterator[Loss]:
+    """What a log says that damage has cost it, in the order in which it was noticed."""
+    found = connection.execute("SELECT id, reason, noticed, documents FROM losses ORDER BY rowid")
+    for name, reason, noticed, documents in found:
+        yield Loss(name and name.decode(errors="replace"), reason.decode(), noticed.decode(), int(documents))

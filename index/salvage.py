@@ -22,7 +22,7 @@ from typing import Any
 from index.building import LogBuilder, open_source
 from index.carving import Carving
 from index.journal import Journal, read_journal
-from index.records import Record, read_record
+from index.records import Record, read_losses, read_record
 from index.schema import (
     ID_INDEX,
     PAGE_SIZE,
@@ -249,10 +249,7 @@ def _earlier_losses(source: sqlite3.Connection, findings: _Findings, losses: lis
     told = findings.kept.keys() | {loss.id for loss in losses if loss.id is not None}
     earlier: list[Loss] = []
     with suppress(*UNREADABLE, UnicodeDecodeError, AttributeError):
-        for name, reason, noticed, documents in source.execute(
-            "SELECT id, reason, noticed, documents FROM losses ORDER BY rowid"
-        ):
-            loss = Loss(name and name.decode(), reason.decode(), noticed.decode(), int(documents))
+        for loss in read_losses(source):
             if loss.id is None or loss.id not in told:
                 earlier.append(loss)
     return earlier
