@@ -172,8 +172,8 @@ def restart(case: Case, kind: str) -> dict[str, Any]:
 
 
 def _neighbours(collection: Collection, query: Vectors) -> Any:
-    with collection._as_of_now() as (view, log):
-        return view.search(query, K, None, log)
+    with collection._log.lend() as connection:
+        return collection._views.current.search(query, K, None, collection._log.reads(connection))
 
 
 def _bare(view: View) -> Search:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import faiss
@@ -21,7 +22,7 @@ import numpy.typing as npt
 from index.bits import Bits, Positions, selector
 from index.exact_file import ExactFile
 from index.gpu import GpuIndex
-from index.log_snapshot import LogSnapshot
+from index.log_snapshot import LogReads
 from index.types import Vectors
 
 IVF = "ivf"
@@ -66,8 +67,8 @@ class AnnSegment:
     on_gpu: GpuIndex | None = None
     exact: ExactFile | None = None
 
-    def vectors(self, positions: Positions, log: LogSnapshot) -> Vectors:
-        """The exact vectors [N, D] at positions, which ascend and are live in the log's snapshot."""
+    def vectors(self, positions: Positions, log: LogReads) -> Vectors:
+        """The exact vectors [N, D] at positions, which ascend and are live in the log."""
         rows = self.rows[positions]
         if self.exact is None:
             return log.vectors(rows.tolist())
@@ -96,11 +97,9 @@ class AnnSegment:
         if self.kind == IVF:
             cells = self.index.nlist
             least = _CANDIDATES_PER_CELL_VISIT * wanted * widening * cells / len(self.rows)
-            parameters = faiss.SearchParametersIVF(
-                nprobe=min(cells, max(breadth, math.ceil(least))), sel=chosen
-            )
+            parameters = _parameters(IVF, min(cells, max(breadth, math.ceil(least))), chosen)
         else:
-            parameters = faiss.SearchParametersHNSW(efSearch=max(breadth, wanted), sel=chosen)
+            parameters = _parameters(HNSW, max(breadth, wanted), chosen)
         if self.on_gpu is not None and chosen is None:
             return self.on_gpu.search(query, wanted, parameters)
         return _found(self.index, query, wanted, parameters)
@@ -109,15 +108,31 @@ class AnnSegment:
         """Look at every compressed vector that passes."""
         chosen = None if bits is None else selector(bits)
         if self.kind == IVF:
-            everywhere = faiss.SearchParametersIVF(nprobe=self.index.nlist, sel=chosen)
-            return _found(self.index, query, wanted, everywhere)
+            return _found(self.index, query, wanted, _parameters(IVF, self.index.nlist, chosen))
         storage = faiss.downcast_index(self.index.storage)
         return _found(storage, query, wanted, faiss.SearchParameters(sel=chosen))
 
 
 def _found(index: Any, query: Vectors, wanted: int, parameters: Any) -> Positions:
     _, positions = index.search(query.reshape(1, -1), wanted, params=parameters)
-    return np.asarray(positions[0][positions[0] >= 0], np.int64)
+    found: Positions = positions[0]
+    return found if found[-1] >= 0 else found[found >= 0]  # -1 fills up where fewer were found
+
+
+def _parameters(kind: str, breadth: int, chosen: Any) -> Any:
+    """What FAISS is to search with; `chosen` is a selector, or None for all."""
+    return _everything(kind, breadth) if chosen is None else _made(kind, breadth, chosen)
+
+
+@lru_cache(maxsize=256)  # making them takes as long as a dozen cells' codes
+def _everything(kind: str, breadth: int) -> Any:
+    return _made(kind, breadth, None)
+
+
+def _made(kind: str, breadth: int, chosen: Any) -> Any:
+    if kind == IVF:
+        return faiss.SearchParametersIVF(nprobe=breadth, sel=chosen)
+    return faiss.SearchParametersHNSW(efSearch=breadth, sel=chosen)
 
 
 def new_index(kind: str, dimensions: int, count: int) -> Any:

@@ -19,7 +19,8 @@ class CallsUnderWay:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()  # taken by itself: a condition's own methods run in Python
+        self._left = threading.Condition(self._lock)
         self._count = 0
         self._closed = False
 
@@ -28,27 +29,55 @@ class CallsUnderWay:
         """Whether somebody closes it, or has: a call that takes minutes looks, and gives up."""
         return self._closed
 
-    @contextmanager
-    def enter(self, refusal: Callable[[], Exception]) -> Iterator[None]:
-        """Be counted; raises what `refusal` makes if the resource is closed."""
-        with self._changed:
-            if self._closed:
-                raise refusal()
-            self._count += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._count -= 1
-                if not self._count:
-                    self._changed.notify_all()
+    def enter(
+        self, refusal: Callable[[], Exception], check: Callable[[], None] | None = None
+    ) -> CallUnderWay:
+        """Be counted within a `with`; raises what `refusal` makes if the resource is closed.
+
+        `check` is called before the call is counted, and may raise.
+        """
+        return CallUnderWay(self, refusal, check)
 
     def close(self) -> bool:
         """Let nobody in any more and wait for those who are; False if that was done before."""
-        with self._changed:
+        with self._lock:
             first, self._closed = not self._closed, True
-            self._changed.wait_for(lambda: not self._count)
+            self._left.wait_for(lambda: not self._count)
         return first
+
+    def _begin(self, refusal: Callable[[], Exception], check: Callable[[], None] | None) -> None:
+        with self._lock:
+            if self._closed:
+                raise refusal()
+            if check is not None:
+                check()
+            self._count += 1
+
+    def _end(self) -> None:
+        with self._lock:
+            self._count -= 1
+            if self._closed and not self._count:
+                self._left.notify_all()
+
+
+class CallUnderWay:
+    """A call that is counted while its `with` lasts.
+
+    A class, as each search enters one: the frame of a generator takes several times as long.
+    """
+
+    __slots__ = ("_calls", "_check", "_refusal")
+
+    def __init__(
+        self, calls: CallsUnderWay, refusal: Callable[[], Exception], check: Callable[[], None] | None
+    ) -> None:
+        self._calls, self._refusal, self._check = calls, refusal, check
+
+    def __enter__(self) -> None:
+        self._calls._begin(self._refusal, self._check)
+
+    def __exit__(self, *_: object) -> None:
+        self._calls._end()
 
 
 class NameLocks:

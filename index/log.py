@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 
 from index.checkpoint import Checkpointer
-from index.connections import ReadConnections
+from index.connections import LentConnection, ReadConnections
 from index.files import sync_directory
 from index.journal import ChangeJournal, Journal, read_journal
-from index.log_snapshot import SOUND_COLUMNS, LogSnapshot, document_of
+from index.log_snapshot import SOUND_COLUMNS, LogReads, LogSnapshot, document_of
 from index.records import Record, is_sound, is_sound_blob, named, read_losses, read_records, read_records_of
 from index.schema import (
     FORMAT,
@@ -206,6 +206,14 @@ class DocumentLog:
             if not is_sound_blob(row, data, checksum):
                 raise self._damage(f"the image of the document {document_id!r} is not as it was written")
         return Image(data, media_type.decode())
+
+    def lend(self) -> LentConnection:
+        """A connection for `reads`, within a `with`. What goes wrong there is raised as `StorageError`."""
+        return self._readers.lend()
+
+    def reads(self, connection: sqlite3.Connection) -> LogReads:
+        """Read rows by key, each as of when it is read: a transaction would cost more than most reads."""
+        return LogReads(connection, self._path, self.settings.dimensions)
 
     @contextmanager
     def snapshot(self) -> Iterator[LogSnapshot]:

@@ -28,6 +28,11 @@ class Publication:
             self.current = self._coming
         self._coming = None  # after `current`, so that a reader finds the view in one of them
 
+    @property
+    def settled(self) -> View | None:
+        """The current view, while no change is being committed: every acknowledged one is in it."""
+        return self.current if self._coming is None else None
+
     def settle(self, sequence: int) -> bool:
         """Make the view of the log's latest change the current one; False if there is none."""
         if self._coming is not None and self._coming.sequence != sequence:

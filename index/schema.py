@@ -196,12 +196,20 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (*UNREADABLE, OSError) as error:
-        if isinstance(error, sqlite3.ProgrammingError | MemoryError):
-            raise
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        if is_damage(error):
-            raise DamagedLog(f"The document log {path.name} is damaged ({reason}).") from error
-        raise StorageError(f"The document log {path.name} could not be used: {reason}.") from error
+        raise_storage_error(path, error)
+        raise
+
+
+def raise_storage_error(path: Path, error: BaseException) -> None:
+    """Raise what `storage_errors` turns an error into; return if it leaves the error as it is."""
+    if not isinstance(error, (*UNREADABLE, OSError)) or isinstance(
+        error, sqlite3.ProgrammingError | MemoryError
+    ):
+        return
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    if is_damage(error):
+        raise DamagedLog(f"The document log {path.name} is damaged ({reason}).") from error
+    raise StorageError(f"The document log {path.name} could not be used: {reason}.") from error
 
 
 def is_damage(error: Exception) -> bool:

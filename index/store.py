@@ -260,9 +260,9 @@ class FaissStore:
 
     def _collection(self, name: str) -> Collection:
         try:
-            return self._open[check_name(name)]
-        except KeyError:
-            self._check_usable(name)
+            return self._open[name]
+        except (KeyError, TypeError):  # TypeError: it cannot even be hashed
+            self._check_usable(check_name(name))
             raise UnknownCollection(f"No collection has the name {name!r}.") from None
 
     def _on(self, name: str, call: Callable[[Collection], _Answer]) -> _Answer:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from index.ann import AnnSegment
 from index.bits import Bits, Mask, Positions, clear_at, ones, pack, part, resized, set_at, unpack
 from index.flat import FlatVectors, Scores, exact_scores
-from index.log_snapshot import LogSnapshot
+from index.log_snapshot import LogReads
 from index.types import Vectors
 
 FLAT = "flat"
@@ -140,10 +140,10 @@ class View:
         """The row keys of the live documents, ascending."""
         return self.layout.rows(self.size)[self.live_mask()]
 
-    def search(self, query: Vectors, k: int, passing: Mask | None, log: LogSnapshot) -> Neighbours:
+    def search(self, query: Vectors, k: int, passing: Mask | None, log: LogReads) -> Neighbours:
         """The k nearest of the live documents, or of those in `passing` ([size], live ones only).
 
-        `query` is [D] and of unit length; `log` must show the change that the view shows.
+        `query` is [D] and of unit length; `log` must have the rows that are live in the view.
         """
         bits = self.live if passing is None else pack(passing)
         count = self.count if passing is None else int(np.count_nonzero(passing))
@@ -153,15 +153,15 @@ class View:
         parts = []
         if segment is not None and in_segment:
             candidates = _candidates(segment, query, k, chosen, in_segment)
-            parts.append((candidates, exact_scores(segment.vectors(candidates, log), query)))
+            parts.append((segment.rows[candidates], exact_scores(segment.vectors(candidates, log), query)))
         if count > in_segment:
             behind = None if chosen is None else part(chosen, start, self.size)
             found, scores = self.layout.tail.nearest(query, k, self.tail_size, behind, count - in_segment)
-            parts.append((found + start, scores))
-        if not parts:
-            return Neighbours((), ())
-        rows = self.layout.rows(self.size)[np.concatenate([positions for positions, _ in parts])]
-        return _best(rows, np.concatenate([scores for _, scores in parts]), k)
+            parts.append((self.layout.rows(self.size)[found + start], scores))
+        if len(parts) == 1:
+            return _best(*parts[0], k)
+        rows = np.concatenate([rows for rows, _ in parts] or [np.zeros(0, np.int64)])
+        return _best(rows, np.concatenate([scores for _, scores in parts] or [np.zeros(0)]), k)
 
     def rebased(self, segment: AnnSegment | None, tail: FlatVectors, tail_rows: Rows, until: int) -> View:
         """This view over another layout, which holds what was live after change number `until`.
@@ -189,12 +189,14 @@ def _candidates(segment: AnnSegment, query: Vectors, k: int, bits: Bits | None, 
     if bits is not None and passing <= _SCORED_EXACTLY:
         return np.flatnonzero(unpack(bits, len(segment.rows)))
     within = None if bits is None else bits[: (len(segment.rows) + 7) // 8]
-    return np.sort(segment.candidates(query, k, within, passing))
+    found = segment.candidates(query, k, within, passing)
+    found.sort()
+    return found
 
 
 def _best(rows: Rows, scores: Scores, k: int) -> Neighbours:
-    order = np.lexsort((rows, -scores))
-    if len(order) > k:
-        ranked = scores[order]
-        order = order[: k + np.count_nonzero(ranked[k:] == ranked[k - 1])]
-    return Neighbours(rows[order].tolist(), scores[order].tolist())
+    ranked = sorted(zip((-scores).tolist(), rows.tolist(), strict=True))
+    end = min(k, len(ranked))
+    while end < len(ranked) and ranked[end][0] == ranked[k - 1][0]:
+        end += 1
+    return Neighbours([row for _, row in ranked[:end]], [-negated for negated, _ in ranked[:end]])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ import pytest
 
 from index import store as store_module
 from index.locks import CallsUnderWay, NameLocks
+from index.log_snapshot import LogReads
 from index.store import FaissStore
-from index.types import DamagedLog, UnknownCollection, UnknownDocument, VectorStore
+from index.types import DamagedLog, Document, UnknownCollection, UnknownDocument, VectorStore
 from tests.index.documents import document, vector_of
 
 
@@ -153,6 +154,40 @@ def test_a_search_never_waits_for_a_write(store: FaissStore) -> None:
         go_on.set()
         write.result()
     assert store.get("things").count == 3
+
+
+def test_a_document_deleted_while_a_search_reads_is_neither_found_nor_damage(
+    store: FaissStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search has taken its view, and finds a row of it gone from the log."""
+    store.upsert("things", [document("a"), document("b", "second"), document("c", "third")])
+    collection = store._collection("things")
+    documents = LogReads.documents
+    late = ["b", "c"]
+
+    def after_a_delete(log: LogReads, rows: Sequence[int]) -> dict[int, Document]:
+        if late:
+            store.delete_document("things", late.pop())
+        return documents(log, rows)
+
+    monkeypatch.setattr(LogReads, "documents", after_a_delete)
+    assert {hit.document.id for hit in store.search("things", vector_of("a"), 9)} == {"a", "b"}
+    assert (
+        not late
+    )  # once before the view's documents were read, once in the read of one change that followed
+    assert {hit.document.id for hit in store.search("things", vector_of("a"), 9)} == {"a"}
+    assert store._collection("things") is collection  # nothing was taken for damage and salvaged
+
+
+def test_a_change_that_was_cut_short_after_its_commit_is_found(
+    store: FaissStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.upsert("things", [document("a")])
+    with monkeypatch.context() as failing:
+        failing.setattr(store._collection("things")._log._journal, "wrote", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            store.upsert("things", [document("b")])
+    assert {hit.document.id for hit in store.search("things", vector_of("a"), 9)} == {"a", "b"}
 
 
 def test_a_search_meets_no_writer_while_the_disk_works(store: FaissStore) -> None:

@@ -139,7 +139,7 @@ def test_searches_need_the_log_for_no_vector_and_answer_as_if_they_did(
     assert exact is not None
     assert exact.covers(1200)
     with monkeypatch.context() as without:
-        without.setattr("index.log_snapshot.LogSnapshot.vectors", None)
+        without.setattr("index.log_snapshot.LogReads.vectors", None)
         from_file = answers(store)
     monkeypatch.setattr(ExactFile, "read", lambda _, at, __: (np.zeros((len(at), D), "f4"), at < 0))
     assert answers(store) == from_file
