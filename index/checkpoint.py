@@ -1,9 +1,16 @@
-"""Emptying the write-ahead log, and with it the journal of changes."""
+"""Emptying the write-ahead log, and with it the journal of changes.
+
+A write that finds it grown begins that and returns: what it wrote is on disk already. The next write waits
+for the end of it, so nothing else uses the writer's connection or the journal meanwhile, and a crash finds
+what it would find if the first had waited.
+"""
 
 from __future__ import annotations
 
 import logging
 import sqlite3
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 from index.journal import ChangeJournal
@@ -18,6 +25,8 @@ _logger = logging.getLogger(__name__)
 class Checkpointer:
     """Moves a log's write-ahead log into its database, whole, when it has grown; called by the one writer.
 
+    The writer calls `wait` before it uses the connection.
+
     Its frames must not stay behind in the file once the database has them: one damaged frame would make
     SQLite take up the older frames alone, over newer pages. So it is always truncated, never left over.
     """
@@ -28,6 +37,7 @@ class Checkpointer:
         self._wal_path = path.with_name(path.name + "-wal")
         self._journal = journal
         self._due_at = CHECKPOINT_BYTES
+        self._running: threading.Thread | None = None
 
     def wal_bytes(self) -> int:
         """The size of the write-ahead log."""
@@ -36,11 +46,22 @@ class Checkpointer:
         except FileNotFoundError:
             return 0
 
-    def run_if_due(self) -> None:
-        """Empty the write-ahead log if it has grown enough since the last try."""
+    def begin_if_due(self) -> None:
+        """Begin to empty the write-ahead log if it has grown enough since the last try."""
         if self.wal_bytes() >= self._due_at:
-            self.run()
-            self._due_at = self.wal_bytes() + CHECKPOINT_BYTES
+            running = threading.Thread(target=self._run_due, name="checkpoint")
+            try:
+                running.start()
+            except RuntimeError:  # no thread is to be had
+                self._run_due()
+            else:
+                self._running = running
+
+    def wait(self) -> None:
+        """Wait for what was begun; the writer's connection is free then."""
+        if self._running is not None:
+            self._running.join()
+            self._running = None
 
     def run(self) -> None:
         """Empty the write-ahead log; reads that last long, or a full disk, put that off and cost nothing."""
@@ -52,3 +73,8 @@ class Checkpointer:
                 self._journal.restart(int(found[0]))
         except (sqlite3.DatabaseError, OSError) as error:
             _logger.warning("the write-ahead log %s could not be emptied: %s", self._wal_path, error)
+
+    def _run_due(self) -> None:
+        self.run()
+        with suppress(OSError):
+            self._due_at = self.wal_bytes() + CHECKPOINT_BYTES

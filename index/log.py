@@ -144,6 +144,7 @@ class DocumentLog:
         readers of the log will find from the commit on, which is before this returns.
         """
         ids = [document.id for document in documents]
+        self._checkpointer.wait()
         with storage_errors(self._path), transaction(self._writer):
             removed = remove_documents(self._writer, ids)
             last = advance(self._writer, len(documents), len(documents) - removed.documents)
@@ -158,7 +159,7 @@ class DocumentLog:
         self._journal.wrote(ids, last)
         if self.lost:
             self.lost = sum(loss.documents for loss in self.losses())
-        self._checkpointer.run_if_due()
+        self._checkpointer.begin_if_due()
         return rows
 
     def delete(self, document_id: str, before_commit: BeforeCommit | None = None) -> int:
@@ -166,6 +167,7 @@ class DocumentLog:
 
         For `before_commit` see `upsert`.
         """
+        self._checkpointer.wait()
         with storage_errors(self._path), transaction(self._writer):
             removed = remove_documents(self._writer, [document_id])
             if not removed.documents:
@@ -175,7 +177,7 @@ class DocumentLog:
             if before_commit is not None:
                 before_commit(sequence, range(0), removed.rows)
         self._journal.deleted(document_id, sequence)
-        self._checkpointer.run_if_due()
+        self._checkpointer.begin_if_due()
         return sequence
 
     def document(self, document_id: str) -> Document:
@@ -312,6 +314,7 @@ class DocumentLog:
 
     def close(self) -> None:
         """Close the database. No call may be running, and none may follow."""
+        self._checkpointer.wait()
         if self._checkpointer.wal_bytes():
             self._checkpointer.run()
         self._journal.close()

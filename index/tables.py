@@ -41,15 +41,20 @@ def insert_documents(
     metadata: Sequence[str],
 ) -> int:
     """Write what is not vector or image; return the sum of the rows' checksums."""
-    encoded = []
-    for row, document, data in zip(rows, documents, metadata, strict=True):
-        media_type = None if document.image is None else document.image.media_type
-        checksum = document_checksum(
-            row, document.id.encode(), _bytes(document.text), data.encode(), _bytes(media_type)
-        )
-        encoded.append((row, document.id, document.text, data, media_type, checksum))
-    connection.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)", encoded)
-    return sum(fields[-1] for fields in encoded)
+    digest = 0
+
+    def encoded() -> Iterator[tuple[int, str, str | None, str, str | None, int]]:
+        nonlocal digest
+        for row, document, data in zip(rows, documents, metadata, strict=True):
+            name, text, image = document.id, document.text, document.image
+            media_type = None if image is None else image.media_type
+            checksum = document_checksum(row, name.encode(), _bytes(text), data.encode(), _bytes(media_type))
+            digest += checksum
+            yield row, name, text, data, media_type, checksum
+
+    # One after another: a list of them all would be walked by the garbage collector again and again.
+    connection.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)", encoded())
+    return digest
 
 
 def insert_vectors(connection: sqlite3.Connection, rows: Sequence[int], vectors: Vectors) -> None:

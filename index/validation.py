@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from json.encoder import encode_basestring
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ OPERATOR_PREFIX = "$"  # reserved at the start of a metadata key: filters combin
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _BREAKING = frozenset({"Cc", "Zl", "Zp"})  # Unicode's controls, line and paragraph separators
-_SCALED_AT_ONCE = 512
+_SCALED_AT_ONCE = 128  # in the cache of a core, as float64 too
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _SAFE_SQUARES = (1e-200, 1e200)  # a sum of squares between them has lost nothing to the range of a float
 _INT64 = range(-(2**63), 2**63)
@@ -143,19 +144,25 @@ def _unit_vectors(vectors: Sequence[npt.ArrayLike], dimensions: int) -> Vectors:
     found = np.empty((len(vectors), dimensions), np.float32)
     for start in range(0, len(vectors), _SCALED_AT_ONCE):
         part = vectors[start : start + _SCALED_AT_ONCE]
-        sound = all(
-            isinstance(vector, np.ndarray) and vector.shape == (dimensions,) and vector.dtype.kind in "fiu"
-            for vector in part
-        )
-        wide = np.array(part, np.float64) if sound else np.zeros((1, dimensions))
-        largest = np.max(np.abs(wide), axis=1, keepdims=True)
-        if np.all(np.isfinite(largest) & (largest > 0)):
-            wide /= largest
-            found[start : start + len(part)] = wide / np.sqrt(np.sum(wide * wide, axis=1, keepdims=True))
-        else:  # not arrays, or one of them is at fault: find out which
+        wide = _as_rows(part, dimensions)
+        squares = np.add.reduce(wide * wide, axis=1, keepdims=True)
+        if len(wide) == len(part) and np.all((squares > _SAFE_SQUARES[0]) & (squares < _SAFE_SQUARES[1])):
+            np.divide(wide, np.sqrt(squares), out=found[start : start + len(part)], casting="same_kind")
+        else:  # one of them is at fault, or out of the common: find out which
             for position, vector in enumerate(part, start):
                 found[position] = unit_vector(vector, dimensions, f"documents[{position}].vector")
     return found
+
+
+def _as_rows(vectors: Sequence[npt.ArrayLike], dimensions: int) -> npt.NDArray[np.float64]:
+    """Vectors as [N, D]; none where not all are numbers of that length."""
+    try:
+        given = np.array(vectors)  # joined as they are and widened at once: each by itself takes far longer
+    except (TypeError, ValueError):
+        return np.empty((0, dimensions))
+    if given.shape != (len(vectors), dimensions) or given.dtype.kind not in "fiu":
+        return np.empty((0, dimensions))
+    return given.astype(np.float64)
 
 
 def encode_metadata(metadata: Mapping[str, Any], field: str = "metadata") -> str:
@@ -164,17 +171,22 @@ def encode_metadata(metadata: Mapping[str, Any], field: str = "metadata") -> str
         raise InvalidInput(
             field, f"{field} must be an object of names and values.", 'Send {"kind": "emoji"}, for one.'
         )
+    parts = []
     for key, value in metadata.items():
-        if type(key) is not str or len(key) > MAX_METADATA_KEY_CHARACTERS or not _is_sound_key(key):
+        name = _encoded_key(key) if type(key) is str and len(key) <= MAX_METADATA_KEY_CHARACTERS else None
+        if name is None:
             _check_metadata_key(key, field)
-        if _is_plain(value):
-            continue
-        values = value if isinstance(value, list | tuple) else (value,)
-        for item in values:
-            _check_scalar(item, f"{field}.{key}")
-    if not metadata:
-        return "{}"
-    encoded = _JSON.encode(dict(metadata))
+            name = f"{encode_basestring(key)}:"
+        kind = type(value)
+        if kind is str and value.isascii():  # most values are such, or whole numbers: soon told and encoded
+            parts.append(f"{name}{encode_basestring(value)}")
+        elif kind is int and value in _INT64:
+            parts.append(f"{name}{value}")
+        else:
+            for item in value if isinstance(value, list | tuple) else (value,):
+                _check_scalar(item, f"{field}.{key}")
+            parts.append(f"{name}{_JSON.encode(value)}")
+    encoded = f"{{{','.join(parts)}}}"
     if len(encoded) > MAX_METADATA_BYTES // 4 and len(encoded.encode()) > MAX_METADATA_BYTES:
         raise InvalidInput(
             field, f"{field} takes more than {MAX_METADATA_BYTES} bytes as JSON.", "Shorten it."
@@ -222,21 +234,13 @@ def _check_id(document_id: str, field: str) -> None:
 
 
 @lru_cache(maxsize=4096)
-def _is_sound_key(key: str) -> bool:
-    """Whether a metadata key that is not too long passes; remembered, since documents share their keys."""
+def _encoded_key(key: str) -> str | None:
+    """How JSON begins a member of this name; None if it is refused. Documents share their names."""
     try:
         _check_metadata_key(key, "")
     except InvalidInput:
-        return False
-    return True
-
-
-def _is_plain(value: object) -> bool:
-    """Whether a value is certainly sound, which most are and which is soon told."""
-    if isinstance(value, str):
-        return value.isascii()
-    kind = type(value)
-    return value is None or kind is bool or (kind is int and value in _INT64)
+        return None
+    return f"{encode_basestring(key)}:"
 
 
 def _check_metadata_key(key: object, field: str) -> None:

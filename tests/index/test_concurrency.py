@@ -4,12 +4,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from index import store as store_module
+from index.checkpoint import CHECKPOINT_BYTES
 from index.locks import CallsUnderWay, NameLocks
 from index.log_snapshot import LogReads
 from index.store import FaissStore
@@ -188,6 +190,49 @@ def test_a_change_that_was_cut_short_after_its_commit_is_found(
         with pytest.raises(ZeroDivisionError):
             store.upsert("things", [document("b")])
     assert {hit.document.id for hit in store.search("things", vector_of("a"), 9)} == {"a", "b"}
+
+
+def test_a_write_returns_while_the_log_is_emptied_and_the_next_one_waits_for_that(store: FaissStore) -> None:
+    checkpointer = store._collection("things")._log._checkpointer
+    checkpointer._due_at = 0
+    emptying, go_on = threading.Event(), threading.Event()
+    run = checkpointer.run
+
+    def slow() -> None:
+        emptying.set()
+        assert go_on.wait(timeout=60)
+        run()
+
+    checkpointer.run = slow  # type: ignore[method-assign]
+    store.upsert("things", [document("a")])
+    assert emptying.wait(timeout=60)
+    assert checkpointer.wal_bytes()
+    assert [hit.document.id for hit in store.search("things", vector_of("a"), 9)] == ["a"]
+    with ThreadPoolExecutor(2) as pool:
+        pending = [pool.submit(store.upsert, "things", [document("b")])]
+        pending.append(pool.submit(store.delete_document, "things", "a"))
+        assert not any(future.done() for future in pending)
+        go_on.set()
+        for future in pending:
+            future.result(60)
+    assert {hit.document.id for hit in store.search("things", vector_of("a"), 9)} == {"b"}
+    assert checkpointer._due_at == CHECKPOINT_BYTES  # the log was empty, and grows until it is due again
+
+
+def test_what_is_written_while_the_log_is_emptied_again_and_again_is_there_after_reopening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.checkpoint.CHECKPOINT_BYTES", 1)
+    store = FaissStore(tmp_path / "data")
+    store.create("things", 8, "m")
+    with ThreadPoolExecutor(4) as pool:
+        names = [f"doc-{number}" for number in range(80)]
+        for future in [pool.submit(store.upsert, "things", [document(name, name)]) for name in names]:
+            future.result()
+    store.close()
+    with closing(FaissStore(tmp_path / "data")) as again:
+        assert {hit.document.id for hit in again.search("things", vector_of("any"), 100)} == set(names)
+        assert not again.verify("things").damage
 
 
 def test_a_search_meets_no_writer_while_the_disk_works(store: FaissStore) -> None:
