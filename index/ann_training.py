@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from index.ann import IVF, AnnSegment, Effort, cells_for, efforts, new_index
 from index.bits import part
+from index.faiss_builds import installed_builds, mend_builds
 from index.gpu import gpu_copy, has_gpu
 from index.log import DocumentLog
 from index.recall import PROBES, Probes, Truth, tuned
@@ -29,6 +30,7 @@ from index.view import View
 _SAMPLE_PER_CELL = 40  # FAISS asks for at least 39
 _LEAST_SAMPLE = 10_000
 _ITERATIONS = 8  # of k-means
+_NO_GPU = "FAISS sees none, or was built without (extra 'gpu')"
 _ADDED_AT_ONCE = 1024  # between two looks at whether to stop
 
 _logger = logging.getLogger(__name__)
@@ -47,7 +49,9 @@ class SegmentTraining:
         self._settings = settings
         self._stopping = stopping
         if settings.gpu and not has_gpu():
-            _logger.warning("no GPU for the index: FAISS sees none, or was built without (extra 'gpu')")
+            mend = mend_builds(installed_builds())
+            reason = f"several builds of FAISS are installed; run: {mend}" if mend else _NO_GPU
+            _logger.warning("no GPU for the index: %s", reason)
 
     def segment(self, kind: str, view: View, searched: Sequence[Vectors]) -> AnnSegment | None:
         """A segment of what is live in a view, or None if no effort reaches the floor on recall.

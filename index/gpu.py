@@ -1,7 +1,7 @@
 """FAISS on a GPU: training an inverted file and searching it, where FAISS was built for it (extra `gpu`).
 
 FAISS's GPU indexes take no selector, so searches with a filter, or over deleted documents, stay on the CPU,
-whose index is kept: it is also what snapshots hold.
+whose index is kept: it is also what snapshots hold. That FAISS must be the only one (`index.faiss_builds`).
 """
 
 from __future__ import annotations

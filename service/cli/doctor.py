@@ -33,13 +33,14 @@ def doctor(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
 
 def _examine(url: str) -> Iterator[Finding]:
     from service.cli.serve import load_settings
-    from service.doctor.extras import examine_extras
+    from service.doctor.extras import examine_extras, examine_faiss
     from service.doctor.files import examine_files
     from service.doctor.machine import examine_machine
     from service.doctor.serving import examine_serving
 
     settings = load_settings()  # a bad one ends the command, and names itself
     yield from examine_machine(settings)
+    yield from examine_faiss()
     yield from examine_files(settings)
     yield from examine_serving(settings, url)
     yield from examine_extras()

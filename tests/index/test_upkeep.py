@@ -422,7 +422,10 @@ def test_a_gpu_that_is_not_there_is_said(
 ) -> None:
     monkeypatch.setattr("index.ann_training.has_gpu", lambda: False)
     opening(gpu=True)
-    assert "no GPU for the index" in caplog.text
+    assert "no GPU for the index: FAISS sees none" in caplog.text
+    monkeypatch.setattr("index.ann_training.installed_builds", lambda: ["faiss-cpu", "faiss-gpu-cu12"])
+    opening(gpu=True)
+    assert "run: pip uninstall -y faiss-cpu faiss-gpu-cu12" in caplog.text
 
 
 @pytest.mark.parametrize(
