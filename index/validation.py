@@ -145,7 +145,8 @@ def _unit_vectors(vectors: Sequence[npt.ArrayLike], dimensions: int) -> Vectors:
     for start in range(0, len(vectors), _SCALED_AT_ONCE):
         part = vectors[start : start + _SCALED_AT_ONCE]
         wide = _as_rows(part, dimensions)
-        squares = np.add.reduce(wide * wide, axis=1, keepdims=True)
+        with np.errstate(over="ignore", invalid="ignore"):  # such vectors are looked at one by one
+            squares = np.add.reduce(wide * wide, axis=1, keepdims=True)
         if len(wide) == len(part) and np.all((squares > _SAFE_SQUARES[0]) & (squares < _SAFE_SQUARES[1])):
             np.divide(wide, np.sqrt(squares), out=found[start : start + len(part)], casting="same_kind")
         else:  # one of them is at fault, or out of the common: find out which
