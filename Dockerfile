@@ -24,6 +24,14 @@ extras = project['optional-dependencies']; \
 print('\n'.join(project['dependencies'] + [one for name in os.environ['EXTRAS'].split() for one in extras[name]]))" \
     > requirements.txt
 
+# The compiled kernels of a CPU's decode steps. Only this stage has a compiler, which its larger base brings.
+FROM python:${PYTHON_VERSION}-bookworm AS kernels
+WORKDIR /build
+RUN pip install --no-cache-dir "setuptools>=77"
+COPY pyproject.toml README.md LICENSE ./
+COPY model/kernels/ model/kernels/
+RUN python -c "import setuptools; setuptools.setup()" build_ext --inplace && ls model/kernels/*.so
+
 FROM environment AS cpu-dependencies
 # Without it the machine's default index gives a torch with CUDA's libraries, gigabytes that go unused.
 ARG TORCH_INDEX=""
@@ -80,6 +88,7 @@ COPY index/ index/
 COPY service/ service/
 COPY model/ model/
 RUN pip install --no-cache-dir --no-deps -e . && python -m compileall -q /app
+COPY --from=kernels /build/model/kernels/ model/kernels/
 USER 10001:10001
 
 FROM runtime AS cpu
@@ -90,4 +99,5 @@ COPY index/ index/
 COPY service/ service/
 COPY model/ model/
 RUN pip install --no-cache-dir --no-deps -e . && python -m compileall -q /app
+COPY --from=kernels /build/model/kernels/ model/kernels/
 USER 10001:10001

@@ -9,7 +9,7 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
-SOURCES := pyproject.toml constraints.txt
+SOURCES := pyproject.toml constraints.txt $(wildcard model/kernels/*.[ch])
 
 # The first of these that runs and is 3.11 or newer makes the environment; PYTHON=... names another.
 PYTHONS := $(if $(PYTHON),$(PYTHON),python3.11 python3.12 python3.13 python3)

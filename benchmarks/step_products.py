@@ -6,8 +6,9 @@ The decoder's own four projections and its head, solomon-mini's or another shape
 that no cache holds them, multiplied with 1, 4 and 16 rows by
 
 - `float32`, `bfloat16`: torch's own products of that dtype;
-- `float16 packed`: FBGEMM's, float32 activations (`model/step_linear.py`);
-- `int8`: torch's weight-only product, a scale for each output, float32 activations.
+- `float16 packed`: FBGEMM's, which comes with torch on x86: float32 activations;
+- `int8`: torch's weight-only product, a scale for each output, float32 activations;
+- `kernels`: ours (`model/native_step.py`), a scale for every 64 weights, int16 activations.
 
 Beside the time it says how far each product is from float32's, as 1 - cosine.
 """
@@ -28,7 +29,8 @@ from torch import Tensor
 
 from benchmarks.reporting import surroundings, write_results
 from benchmarks.running import Threads, engine_settings
-from model.step_linear import StepLinear, packs_half
+from model.kernels.library import instruction_set
+from model.native_step import NativeStep, StepShape, quantised
 
 # (out, in) of solomon-mini's fused projections and of its head.
 SHAPES = {
@@ -53,10 +55,20 @@ def products(weights: list[Tensor]) -> dict[str, Product]:
         "bfloat16": lambda rows, n: F.linear(rows.bfloat16(), brief[n]).float(),
         "int8": lambda rows, n: torch.ops.aten._weight_int8pack_mm(rows, whole[n], scales[n]),
     }
-    if packs_half(torch.device("cpu")):
-        packed = [StepLinear(weight, packed=True) for weight in weights]
-        ways["float16 packed"] = lambda rows, n: packed[n](rows)
+    if torch.backends.quantized.engine in ("x86", "fbgemm"):
+        packed = [torch.ops.quantized.linear_prepack_fp16(weight, None) for weight in weights]
+        ways["float16 packed"] = lambda rows, n: torch.ops.quantized.linear_dynamic_fp16(rows, packed[n])
+    if instruction_set() is not None:
+        steps = [_step_of(weight) for weight in weights]
+        ways["kernels"] = lambda rows, n: steps[n].logits(rows)
     return ways
+
+
+def _step_of(weight: Tensor) -> NativeStep:
+    """A decode step that has nothing but this one product."""
+    width = weight.shape[1]
+    shape = StepShape(hidden=width, intermediate=16, heads=1, kv_heads=1, head_dim=16)
+    return NativeStep(shape, [], torch.ones(width), quantised(weight), 1e-6, torch.get_num_threads())
 
 
 def measure(

@@ -8,9 +8,7 @@ they are asked for. transformers' own forward is the baseline that the tests com
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -19,13 +17,14 @@ from transformers import Qwen2VLForConditionalGeneration
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLDecoderLayer
 
 from model.kv_cache import KVCache, PromptStates
+from model.linear import GatedLinear, Linear, packs
+from model.native_step import NativeStep, StepLayer, StepShape, quantised
 from model.rope import Rotary, pair_rows, turn
-from model.step_linear import StepLinear
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
-    """One layer's weights: norms in float32, the rest in the decoder's dtype and as a step takes them."""
+class _Weights:
+    """One layer's weights, projections that share an input joined; norms are float32."""
 
     attention_norm: Tensor
     qkv: Tensor
@@ -34,15 +33,34 @@ class _Layer:
     mlp_norm: Tensor
     gate_up: Tensor
     down: Tensor
-    step_qkv: StepLinear
-    step_out: StepLinear
-    step_gate_up: StepLinear
-    step_down: StepLinear
+
+    def quantised(self) -> StepLayer:
+        """The same with weights of one byte, for `NativeStep`."""
+        return StepLayer(
+            attention_norm=self.attention_norm,
+            mlp_norm=self.mlp_norm,
+            qkv=quantised(self.qkv, self.qkv_bias),
+            out=quantised(self.out),
+            gate_up=quantised(self.gate_up),
+            down=quantised(self.down),
+        )
+
+
+class _Layer:
+    """One layer's norms and products."""
+
+    def __init__(self, weights: _Weights, packed: bool) -> None:
+        self.attention_norm = weights.attention_norm
+        self.mlp_norm = weights.mlp_norm
+        self.qkv = Linear(weights.qkv, weights.qkv_bias, packed)
+        self.out = Linear(weights.out, None, packed)
+        self.gated = GatedLinear(weights.gate_up, packed)
+        self.down = Linear(weights.down, None, packed)
 
     @property
-    def steps(self) -> tuple[StepLinear, ...]:
-        """The products of a decode step."""
-        return (self.step_qkv, self.step_out, self.step_gate_up, self.step_down)
+    def weights(self) -> int:
+        """How many the products have."""
+        return sum(product.weights for product in (self.qkv, self.out, self.gated, self.down))
 
 
 class Decoder:
@@ -53,11 +71,11 @@ class Decoder:
         model: Qwen2VLForConditionalGeneration,
         dtype: torch.dtype,
         device: torch.device,
-        pack_steps: bool = False,
+        int8_steps: bool = False,
     ) -> None:
         """Copy the text weights out of `model`. Raises `ValueError` for a variant that is not supported.
 
-        `pack_steps`: decode with weights packed in float16, where `packs_half` says that it can be done.
+        `int8_steps`: decode by the compiled kernels (CPU only) where they support the model's sizes.
         """
         text = model.model.language_model
         config = text.config
@@ -79,12 +97,21 @@ class Decoder:
             tied = model.lm_head.weight is text.embed_tokens.weight  # then one copy serves both
             self._head = self._embeddings if tied else model.lm_head.weight.detach().to(device, dtype)
             self._norm = text.norm.weight.detach().to(device, torch.float32)
-            fuse = partial(_fuse, head_dim=self.head_dim, dtype=dtype, device=device, pack=pack_steps)
-            # FBGEMM packs on one thread and outside of Python's lock: seconds, so a thread for each core.
-            with ThreadPoolExecutor(torch.get_num_threads() if pack_steps else 1) as packers:
-                head = packers.submit(StepLinear, self._head, packed=pack_steps)
-                self._layers = list(packers.map(fuse, text.layers))
-                self._step_head = head.result()
+            shape = StepShape(
+                config.hidden_size, config.intermediate_size, self.heads, self.kv_heads, self.head_dim
+            )
+            native, packed = int8_steps and shape.is_supported, packs(device, dtype)
+            steps: list[StepLayer] = []
+            self._layers: list[_Layer] = []
+            for layer in text.layers:  # one at a time, so that only one is there twice
+                weights = _fuse(layer, self.head_dim, dtype, device)
+                self._layers.append(_Layer(weights, packed))
+                if native:
+                    steps.append(weights.quantised())
+            self._native: NativeStep | None = None
+            if native:
+                head, threads = quantised(self._head), torch.get_num_threads()
+                self._native = NativeStep(shape, steps, self._norm, head, self._epsilon, threads)
 
     @property
     def vocabulary_rows(self) -> int:
@@ -94,15 +121,14 @@ class Decoder:
     @property
     def projection_weights(self) -> int:
         """Weights that every token of a prefill is multiplied with; embeddings and head are none of them."""
-        return sum(
-            w.numel() for layer in self._layers for w in (layer.qkv, layer.out, layer.gate_up, layer.down)
-        )
+        return sum(layer.weights for layer in self._layers)
 
     @property
     def decode_bytes(self) -> int:
         """Bytes of weights that a decode step with logits reads."""
-        layers = sum(step.stored_bytes for layer in self._layers for step in layer.steps)
-        return layers + self._step_head.stored_bytes
+        if self._native is not None:
+            return self._native.stored_bytes
+        return (self.projection_weights + self._head.numel()) * self.dtype.itemsize
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token embeddings, `[B, L]` -> `[B, L, H]` float32."""
@@ -158,32 +184,35 @@ class Decoder:
         """Feed one token to every slot; final hidden states, `[n, H]` float32.
 
         Keys and values go to each slot's next free place, but the slots' lengths are left for the caller
-        to advance, so a failed pass can simply be run again. Every operation counts here: a step of one
-        row is as many of them as a prefill of thousands.
+        to advance, so a failed pass can simply be run again. Every operation of torch counts here: a step
+        of one row is as many of them as a prefill of thousands.
         """
         count, rotated = len(slots), self.heads + self.kv_heads
-        step = cache.step(slots)
         where = torch.tensor(positions, device=self.device).view(1, count, 1).expand(3, count, 1)
         turns = self._rotary(where)[:, 0]
         hidden = self.embed(torch.tensor(tokens, device=self.device))
+        if self._native is not None:
+            return self._native.decode(hidden, turns[:, 0], slots, cache)
+        step = cache.step(slots)
         for index, layer in enumerate(self._layers):
             normed = _rms_norm(hidden, layer.attention_norm, self._epsilon)
-            states = layer.step_qkv(normed).float().view(count, -1, self.head_dim)
+            states = layer.qkv(normed.to(self.dtype)).float().view(count, -1, self.head_dim)
             torch.view_as_complex(states[:, :rotated].unflatten(-1, (-1, 2))).mul_(turns)
             step.write(index, states[:, self.heads :].view(count, 2, self.kv_heads, self.head_dim))
             keys, values = step.read(index)
             # The heads of a group stand as queries of their shared key head: nothing is expanded.
             query = states[:, : self.heads].to(keys.dtype).view(count, self.kv_heads, -1, self.head_dim)
             mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=step.mask)
-            hidden = hidden + layer.step_out(mixed.reshape(count, -1))
-            normed = _rms_norm(hidden, layer.mlp_norm, self._epsilon)
-            gate, up = layer.step_gate_up(normed).chunk(2, dim=-1)
-            hidden = hidden + layer.step_down(F.silu(gate) * up)
+            hidden = hidden + layer.out(mixed.reshape(count, -1))
+            normed = _rms_norm(hidden, layer.mlp_norm, self._epsilon).to(self.dtype)
+            hidden = hidden + layer.down(layer.gated(normed))
         return _rms_norm(hidden, self._norm, self._epsilon)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits over the whole vocabulary, `[n, H]` float32 -> `[n, V]` float32."""
-        return self._step_head(hidden).float()
+        if self._native is not None:
+            return self._native.logits(hidden)
+        return F.linear(hidden.to(self.dtype), self._head).float()
 
     def logits_of(self, hidden: Tensor, token_ids: Sequence[int]) -> Tensor:
         """Logits of a few tokens only, `[n, H]` -> `[n, len(token_ids)]`, in float32 throughout."""
@@ -192,8 +221,7 @@ class Decoder:
     def _project(self, layer: _Layer, hidden: Tensor, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rotated queries `[B, heads, L, d]`, rotated keys and values `[B, kv_heads, L, d]`."""
         normed = _rms_norm(hidden, layer.attention_norm, self._epsilon).to(self.dtype)
-        qkv = F.linear(normed, layer.qkv, layer.qkv_bias)
-        states = qkv.view(*hidden.shape[:2], -1, self.head_dim)
+        states = layer.qkv(normed).view(*hidden.shape[:2], -1, self.head_dim)
         rotated = turn(states[:, :, : self.heads + self.kv_heads], turns).transpose(1, 2)
         value = states[:, :, self.heads + self.kv_heads :].transpose(1, 2)
         return rotated[:, : self.heads], rotated[:, self.heads :], value
@@ -204,10 +232,9 @@ class Decoder:
 
     def _complete(self, layer: _Layer, hidden: Tensor, mixed: Tensor) -> Tensor:
         """The rest of a layer, from the mixed values `[B, heads, L, d]`."""
-        hidden = hidden + F.linear(mixed.transpose(1, 2).flatten(2), layer.out)
+        hidden = hidden + layer.out(mixed.transpose(1, 2).flatten(2))
         normed = _rms_norm(hidden, layer.mlp_norm, self._epsilon).to(self.dtype)
-        gate, up = F.linear(normed, layer.gate_up).chunk(2, dim=-1)
-        return hidden + F.linear(F.silu(gate) * up, layer.down)
+        return hidden + layer.down(layer.gated(normed))
 
 
 def _rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
@@ -216,9 +243,7 @@ def _rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
 
 
 @torch.no_grad()
-def _fuse(
-    layer: Qwen2VLDecoderLayer, head_dim: int, dtype: torch.dtype, device: torch.device, pack: bool
-) -> _Layer:
+def _fuse(layer: Qwen2VLDecoderLayer, head_dim: int, dtype: torch.dtype, device: torch.device) -> _Weights:
     """A layer's weights with the projections that share an input joined, as copies."""
     attention, mlp = layer.self_attn, layer.mlp
     query, key, value = attention.q_proj, attention.k_proj, attention.v_proj
@@ -230,19 +255,12 @@ def _fuse(
         rotated = [pair_rows(getattr(projection, name), head_dim) for projection in (query, key)]
         return place(torch.cat([*rotated, getattr(value, name)]))
 
-    qkv, bias = joined("weight"), joined("bias")
-    out, down = place(attention.o_proj.weight), place(mlp.down_proj.weight)
-    gate_up = place(torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]))
-    return _Layer(
+    return _Weights(
         attention_norm=layer.input_layernorm.weight.detach().to(device, torch.float32),
-        qkv=qkv,
-        qkv_bias=bias,
-        out=out,
+        qkv=joined("weight"),
+        qkv_bias=joined("bias"),
+        out=place(attention.o_proj.weight),
         mlp_norm=layer.post_attention_layernorm.weight.detach().to(device, torch.float32),
-        gate_up=gate_up,
-        down=down,
-        step_qkv=StepLinear(qkv, bias, pack),
-        step_out=StepLinear(out, packed=pack),
-        step_gate_up=StepLinear(gate_up, packed=pack),
-        step_down=StepLinear(down, packed=pack),
+        gate_up=place(torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])),
+        down=place(mlp.down_proj.weight),
     )

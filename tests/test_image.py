@@ -121,7 +121,9 @@ def test_base_images_are_pinned():
     given = dict(line.removeprefix("ARG ").split("=") for line in LINES[:1])
     assert re.fullmatch(r"3\.\d+\.\d+", given["PYTHON_VERSION"])
     outside = {line.split()[1] for lines in STAGES.values() for line in lines[:1]} - set(STAGES)
-    assert outside == {"python:${PYTHON_VERSION}-slim-bookworm"}
+    # The larger one only compiles.
+    assert outside == {"python:${PYTHON_VERSION}-slim-bookworm", "python:${PYTHON_VERSION}-bookworm"}
+    assert [name for name, lines in STAGES.items() if "N}-bookworm" in lines[0]] == ["kernels"]
 
 
 def test_the_extras_of_the_image_exist():

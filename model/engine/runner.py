@@ -60,7 +60,7 @@ class Runner:
         self._settings = settings
         self.decoder: Decoder | TransformersDecoder
         if settings.decoder == "solomon":
-            self.decoder = Decoder(loaded.model, self.dtype, self.device, settings.packs_steps())
+            self.decoder = Decoder(loaded.model, self.dtype, self.device, settings.quantises_steps())
         else:
             self.decoder = TransformersDecoder(loaded.model, self.dtype, self.device)
         self._tower = loaded.model.model.visual

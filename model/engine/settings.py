@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from model.step_linear import packs_half
+from model.kernels.library import instruction_set
 
 # Parts of a long prompt are of equal length, and the last must hold the three tokens that are read.
 LEAST_BATCH_TOKENS = 16
@@ -27,9 +27,9 @@ class EngineSettings:
     request, asked for or not (None: 128, or what the checkpoint writes by itself if that is more).
     `embedding_cache_items`: finished embeddings to remember for items that come again exactly (0: none).
     `decoder`: "solomon", or "transformers" for the baseline. `dtype`: "float32", "bfloat16", or "auto", which
-    takes bfloat16 where the hardware computes with it. `half_steps`: decode with weights packed in float16
-    (None: with dtype "auto" on CPUs that can, see `model/step_linear.py`). `device`: a torch device, or None
-    for CUDA where there is any. `threads`: None uses the cores the process may use.
+    takes bfloat16 where the hardware computes with it. `int8_steps`: decode with int8 weights, by the
+    kernels of `model/native_step.py` (None: on a CPU with dtype "auto", where they are compiled). `device`: a
+    torch device, or None for CUDA where there is any. `threads`: None uses the cores the process may use.
     """
 
     max_queue: int = 512
@@ -43,7 +43,7 @@ class EngineSettings:
     vision_cache_bytes: int = 256 * 2**20
     embedding_cache_items: int = 0
     decoder: str = "solomon"
-    half_steps: bool | None = None
+    int8_steps: bool | None = None
     threads: int | None = None
     dtype: str = "auto"
     device: str | None = None
@@ -90,11 +90,12 @@ class EngineSettings:
             return fast_dtype(self.torch_device())
         return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32
 
-    def packs_steps(self) -> bool:
-        """Whether decode steps use weights packed in float16."""
-        if self.half_steps is None:
-            return self.dtype == "auto" and packs_half(self.torch_device())
-        return self.half_steps
+    def quantises_steps(self) -> bool:
+        """Whether decode steps use int8 weights."""
+        if self.int8_steps is None:
+            compiled = self.torch_device().type == "cpu" and instruction_set() is not None
+            return compiled and self.dtype == "auto"
+        return self.int8_steps
 
     def thread_count(self) -> int:
         """CPU threads for torch: as set here, else OMP_NUM_THREADS, else the cores of the process."""

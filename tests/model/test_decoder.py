@@ -7,7 +7,6 @@ from model.baseline import TransformersDecoder
 from model.decoder import Decoder
 from model.kv_cache import KVCache
 from model.rope import ImageSpan, prompt_positions
-from model.step_linear import StepLinear, packs_half
 from tests.model.tiny import build_tiny_model, build_tokenizer
 
 TOKENIZER = build_tokenizer()
@@ -192,29 +191,6 @@ def test_slots_apart_and_out_of_order_decode_as_alone():
         hidden = DECODER.decode([40] * len(slots), [cache.lengths[slot] for slot in slots], slots, cache)
         for row, slot in enumerate(slots):
             close(hidden[row], reference([*prompts[slot], 40])[-1])
-
-
-@pytest.mark.skipif(not packs_half(CPU), reason="this CPU or build of torch has no FBGEMM")
-@torch.inference_mode()
-def test_steps_with_half_weights_stay_close():
-    half = Decoder(MODEL, torch.float32, CPU, pack_steps=True)
-    assert half.decode_bytes * 2 == DECODER.decode_bytes
-    prompt = [1, 2, 3, 4, 5, 6]
-    _, kept = prefill([prompt], decoder=half)
-    cache = KVCache(2, 1, 2, 16, 16, torch.float32, CPU)
-    slot = cache.allocate(kept.of(0, len(prompt)))
-    hidden = half.decode([77], [len(prompt)], [slot], cache)
-    expected = reference([*prompt, 77])[-1]
-    assert torch.cosine_similarity(hidden[0], expected, dim=0) > 0.9999
-    logits = half.logits(expected[None])
-    assert torch.cosine_similarity(logits[0], MODEL.lm_head(expected), dim=0) > 0.9999
-
-
-def test_a_weight_that_float16_cannot_hold_is_left_as_it_is():
-    weight = torch.tensor([[70_000.0, 1.0]])
-    product = StepLinear(weight, packed=True)
-    assert product.stored_bytes == weight.nbytes
-    assert product(torch.ones(1, 2)).item() == 70_001.0
 
 
 def test_slots_are_allocated_lowest_first_and_freed_once():

@@ -5,6 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from model.kernels import library
 from service.app import create_app
 from service.cli import app
 from service.doctor.files import examine_files
@@ -25,6 +26,18 @@ def test_this_machine_can_serve(make_settings):
     assert found["device"].state is State.GOOD
     assert "computing in" in found["device"].found
     assert available_memory() is None or available_memory() > 0
+
+
+def test_how_a_cpu_decodes_is_told(make_settings, monkeypatch):
+    automatic, exact = make_settings(device="cpu"), make_settings(device="cpu", dtype="float32")
+    monkeypatch.setattr(library, "instruction_set", lambda: "avx2")
+    monkeypatch.setattr("model.engine.settings.instruction_set", lambda: "avx2")
+    assert "avx2" in by_subject(examine_machine(automatic))["decoding"].found
+    assert "by torch" in by_subject(examine_machine(exact))["decoding"].found
+    monkeypatch.setattr(library, "instruction_set", lambda: None)
+    monkeypatch.setattr("model.engine.settings.instruction_set", lambda: None)
+    slow = by_subject(examine_machine(automatic))["decoding"]
+    assert (slow.state, "compiler" in slow.mend) == (State.NOTE, True)
 
 
 def test_a_device_that_is_not_here_is_missing(make_settings):

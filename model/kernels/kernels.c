@@ -1,0 +1,162 @@
+#include "kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define X86_VARIANTS 1
+#include <immintrin.h>
+#endif
+
+enum { LINE = 16, PARTS = 7, SHARED = 4 }; /* floats of a cache line, on which every part begins */
+enum { AHEAD = 2048 };                     /* bytes that weights are fetched before their use */
+
+/* 1.5 * 2^23: adding it rounds a float to an integer, which then stands in its lowest bits. */
+static const float ROUNDING = 12582912.0f;
+
+/* Where a member finds its parts of a step's workspace; the first four are everyone's. */
+typedef struct {
+    float *qkv;     /* [count][qkv rows] */
+    float *mixed;   /* [count][heads head_dim] */
+    float *gate_up; /* [count][2 intermediate] */
+    float *gated;   /* [count][intermediate] */
+    float *normed;  /* [count][hidden] */
+    float *brief;   /* [count] of `brief_floats` of the most columns */
+    float *scratch; /* [2 head_dim + capacity] */
+} Places;
+
+/* A row of activations as int16: first a scale for each group, then the values, zeros behind the last. */
+static size_t groups_of(size_t columns) { return (columns + GROUP - 1) / GROUP; }
+
+static size_t brief_floats(size_t columns) {
+    const size_t groups = groups_of(columns), scales = (groups + LINE - 1) / LINE * LINE;
+    return scales + groups * GROUP / 2;
+}
+
+static int16_t *brief_values(float *brief, size_t columns) {
+    return (int16_t *)(brief + brief_floats(columns) - groups_of(columns) * GROUP / 2);
+}
+
+static size_t largest(size_t one, size_t other) { return one > other ? one : other; }
+
+/* Where a member's parts begin; returns the floats of all members' together. */
+static size_t lay_out(
+    const Decoder *decoder, size_t count, size_t capacity, size_t members, size_t member, size_t starts[PARTS]
+) {
+    const size_t mixed = (size_t)decoder->heads * decoder->head_dim, hidden = decoder->hidden;
+    const size_t inner = decoder->intermediate, size = decoder->head_dim;
+    const size_t floats[PARTS] = {
+        count * (mixed + 2 * decoder->kv_heads * size),
+        count * mixed,
+        count * 2 * inner,
+        count * inner,
+        count * hidden,
+        count * brief_floats(largest(largest(mixed, hidden), inner)),
+        2 * size + capacity,
+    };
+    size_t used = 0;
+    for (int part = 0; part < PARTS; part++) {
+        const size_t whole = (floats[part] + LINE - 1) / LINE * LINE;
+        starts[part] = used + (part < SHARED ? 0 : member * whole);
+        used += whole * (part < SHARED ? 1 : members);
+    }
+    return used;
+}
+
+static Places places_of(const Step *step, int members, int member) {
+    size_t starts[PARTS];
+    lay_out(step->decoder, step->count, step->capacity, members, member, starts);
+    float *base = step->workspace;
+    return (Places){
+        base + starts[0], base + starts[1], base + starts[2], base + starts[3],
+        base + starts[4], base + starts[5], base + starts[6],
+    };
+}
+
+size_t step_floats(const Decoder *decoder, int count, int capacity, int members) {
+    size_t starts[PARTS];
+    return lay_out(decoder, count, capacity, members, 0, starts);
+}
+
+size_t multiply_floats(const Product *product, int count, int members) {
+    return (size_t)members * count * brief_floats(product->columns);
+}
+
+/* What every platform has: x86-64's own SSE2, or Arm's NEON. */
+#define NAME(function) function##_baseline
+#define LANES 4
+#include "pass.h"
+#undef NAME
+#undef LANES
+
+#ifdef X86_VARIANTS
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#define NAME(function) function##_avx2
+#define LANES 8
+#include "pass.h"
+#undef NAME
+#undef LANES
+#pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")
+#define NAME(function) function##_avx512
+#define LANES 16
+#include "pass.h"
+#undef NAME
+#undef LANES
+#pragma GCC pop_options
+#endif
+
+typedef struct {
+    const char *name;
+    Job step;
+    Job multiply;
+} Kernels;
+
+static const Kernels variants[] = {
+#ifdef X86_VARIANTS
+    {"avx512", step_job_avx512, multiply_job_avx512},
+    {"avx2", step_job_avx2, multiply_job_avx2},
+#endif
+    {"baseline", step_job_baseline, multiply_job_baseline},
+};
+static const Kernels *chosen;
+
+static int runs_here(const Kernels *kernels) {
+#ifdef X86_VARIANTS
+    __builtin_cpu_init();
+    const int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (!strcmp(kernels->name, "avx2"))
+        return avx2;
+    if (!strcmp(kernels->name, "avx512"))
+        return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#endif
+    return !strcmp(kernels->name, "baseline");
+}
+
+static const Kernels *kernels(void) {
+    for (size_t at = 0; !chosen; at++)
+        if (runs_here(&variants[at]))
+            chosen = &variants[at];
+    return chosen;
+}
+
+const char *kernels_name(void) { return kernels()->name; }
+
+int kernels_choose(const char *name) {
+    for (size_t at = 0; at < sizeof variants / sizeof *variants; at++)
+        if (!strcmp(variants[at].name, name) && runs_here(&variants[at])) {
+            chosen = &variants[at];
+            return 1;
+        }
+    return 0;
+}
+
+void step_run(Team *team, Step *step) { team_run(team, kernels()->step, step); }
+
+void multiply_run(Team *team, Multiplication *multiplication) {
+    team_run(team, kernels()->multiply, multiplication);
+}

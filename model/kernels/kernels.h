@@ -1,0 +1,90 @@
+/* One decode step of Qwen2-VL's text model on a CPU: what `model/native_step.py` calls.
+
+   Weights are int8, with a float scale for every GROUP of a row. A product turns its activations into int16,
+   with a scale for every GROUP as well, so the integer sums are exact and the rounding of activations is a
+   hundred times finer than that of the weights. All else is float32. */
+
+#ifndef SOLOMON_KERNELS_H
+#define SOLOMON_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "team.h"
+
+enum { GROUP = 64, ROWS = 4 };
+
+/* ROWS rows' weights of one group, with their scales: what is read together lies together, for a core that
+   reads one stream gets twice the bytes of one that reads several. */
+typedef struct {
+    float scale[ROWS];
+    int8_t weight[ROWS][GROUP];
+} Block;
+
+/* y = x W^T + bias, from blocks [ceil(rows / ROWS)][ceil(columns / GROUP)], zeros where rows or columns end
+   within one. bias may be NULL; columns is a multiple of 16. */
+typedef struct {
+    const Block *blocks;
+    const float *bias;
+    int32_t rows;
+    int32_t columns;
+} Product;
+
+typedef struct {
+    const float *attention_norm; /* [hidden] */
+    const float *mlp_norm;
+    Product qkv;     /* [(heads + 2 kv_heads) head_dim] rows; dimensions that turn together are neighbours */
+    Product out;     /* hidden rows */
+    Product gate_up; /* 2 intermediate rows, gates first */
+    Product down;    /* hidden rows */
+} Layer;
+
+typedef struct {
+    const Layer *layers;
+    const float *norm; /* [hidden], the last one */
+    int32_t layer_count;
+    int32_t hidden;
+    int32_t intermediate;
+    int32_t heads;
+    int32_t kv_heads;
+    int32_t head_dim; /* a multiple of 16 */
+    float epsilon;
+} Decoder;
+
+/* One token for each of `count` slots. */
+typedef struct {
+    const Decoder *decoder;
+    int32_t count;
+    int32_t capacity;       /* positions that a slot holds */
+    int32_t float_states;   /* 1: keys and values are float32; 0: bfloat16 */
+    float *hidden;          /* [count][hidden]: embeddings in, final hidden states out */
+    const float *turns;     /* [count][head_dim]: cosine and sine of each pair of dimensions */
+    const int32_t *slots;   /* [count], none twice */
+    const int32_t *lengths; /* [count]: filled positions; the step's own are written behind them */
+    void *states;           /* [layers][2][slots][kv_heads][capacity][head_dim] */
+    int64_t layer_stride;   /* in elements, as the next two */
+    int64_t kind_stride;    /* from keys to values */
+    int64_t slot_stride;
+    float *workspace; /* step_floats(...) of them */
+} Step;
+
+typedef struct {
+    Product product;
+    int32_t count;
+    const float *rows; /* [count][columns] */
+    float *result;     /* [count][rows] */
+    float *workspace;  /* multiply_floats(...) */
+} Multiplication;
+
+/* Floats of workspace that a step, or a multiplication, needs. */
+size_t step_floats(const Decoder *decoder, int count, int capacity, int members);
+size_t multiply_floats(const Product *product, int count, int members);
+
+void step_run(Team *team, Step *step);
+void multiply_run(Team *team, Multiplication *multiplication);
+
+/* The instruction set in use, and its choice by name: 0 where the CPU or this build lacks it. */
+const char *kernels_name(void);
+int kernels_choose(const char *name);
+
+#endif

@@ -1,0 +1,122 @@
+"""The compiled kernels as ctypes finds them: the structures of `kernels.h`, and what computes here."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.machinery
+from ctypes import POINTER, Structure, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
+from pathlib import Path
+from typing import ClassVar
+
+
+class Product(Structure):
+    """A weight of int8 in blocks, and its bias."""
+
+    _fields_: ClassVar = [
+        ("blocks", c_void_p),
+        ("bias", c_void_p),
+        ("rows", c_int32),
+        ("columns", c_int32),
+    ]
+
+
+class Layer(Structure):
+    """A decoder layer's norms and products."""
+
+    _fields_: ClassVar = [
+        ("attention_norm", c_void_p),
+        ("mlp_norm", c_void_p),
+        ("qkv", Product),
+        ("out", Product),
+        ("gate_up", Product),
+        ("down", Product),
+    ]
+
+
+class DecoderWeights(Structure):
+    """All layers, the last norm, and sizes."""
+
+    _fields_: ClassVar = [
+        ("layers", POINTER(Layer)),
+        ("norm", c_void_p),
+        ("layer_count", c_int32),
+        ("hidden", c_int32),
+        ("intermediate", c_int32),
+        ("heads", c_int32),
+        ("kv_heads", c_int32),
+        ("head_dim", c_int32),
+        ("epsilon", c_float),
+    ]
+
+
+class Step(Structure):
+    """One token for each of some slots."""
+
+    _fields_: ClassVar = [
+        ("decoder", POINTER(DecoderWeights)),
+        ("count", c_int32),
+        ("capacity", c_int32),
+        ("float_states", c_int32),
+        ("hidden", c_void_p),
+        ("turns", c_void_p),
+        ("slots", c_void_p),
+        ("lengths", c_void_p),
+        ("states", c_void_p),
+        ("layer_stride", c_int64),
+        ("kind_stride", c_int64),
+        ("slot_stride", c_int64),
+        ("workspace", c_void_p),
+    ]
+
+
+class Multiplication(Structure):
+    """A product with some rows of activations."""
+
+    _fields_: ClassVar = [
+        ("product", Product),
+        ("count", c_int32),
+        ("rows", c_void_p),
+        ("result", c_void_p),
+        ("workspace", c_void_p),
+    ]
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels; None where the installation could not compile them."""
+    folder = Path(__file__).parent
+    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+        if (path := folder / f"_kernels{suffix}").is_file():
+            try:
+                return _declared(ctypes.CDLL(str(path)))
+            except OSError:  # of another platform, or against a newer C library
+                return None
+    return None
+
+
+def _declared(found: ctypes.CDLL) -> ctypes.CDLL:
+    found.team_new.argtypes, found.team_new.restype = [c_int], c_void_p
+    found.team_free.argtypes, found.team_free.restype = [c_void_p], None
+    found.step_floats.argtypes = [POINTER(DecoderWeights), c_int, c_int, c_int]
+    found.step_floats.restype = c_size_t
+    found.multiply_floats.argtypes = [POINTER(Product), c_int, c_int]
+    found.multiply_floats.restype = c_size_t
+    found.step_run.argtypes, found.step_run.restype = [c_void_p, POINTER(Step)], None
+    found.multiply_run.argtypes, found.multiply_run.restype = [c_void_p, POINTER(Multiplication)], None
+    found.kernels_name.argtypes, found.kernels_name.restype = [], c_char_p
+    found.kernels_choose.argtypes, found.kernels_choose.restype = [c_char_p], c_int
+    return found
+
+
+def instruction_set() -> str | None:
+    """What the kernels compute with here: avx512, avx2 or baseline; None where they are not compiled."""
+    found = library()
+    return None if found is None else found.kernels_name().decode()
+
+
+def use_instruction_set(name: str) -> None:
+    """Compute with another of the variants. Raises ValueError where the CPU or the build lacks it."""
+    found = library()
+    if found is None or not found.kernels_choose(name.encode()):
+        raise ValueError(f"The compiled kernels have no {name!r} for this CPU; leave the choice to them.")

@@ -1,0 +1,304 @@
+/* The work itself, compiled once for each instruction set: NAME(f) is f's name, LANES its floats per vector.
+
+   Vectors are GCC's own, so that every instruction set computes by the same lines. */
+
+typedef float NAME(vector) __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t NAME(integers) __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int16_t NAME(shorts) __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+typedef uint16_t NAME(halves) __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+
+#define vector NAME(vector)
+#define integers NAME(integers)
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vector NAME(load)(const float *from) { return *(const vector *)from; }
+
+INLINE void NAME(store)(float *to, vector value) { *(vector *)to = value; }
+
+/* Sums of neighbouring products of 2 LANES weights and activations. */
+INLINE integers NAME(products)(const int8_t *weight, const int16_t *x) {
+#if LANES == 16
+    __m512i wide = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)weight));
+    return (integers)_mm512_madd_epi16(wide, _mm512_loadu_si512(x));
+#elif LANES == 8
+    __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)weight));
+    return (integers)_mm256_madd_epi16(wide, _mm256_loadu_si256((const __m256i *)x));
+#else
+    integers sums;
+    for (int lane = 0; lane < LANES; lane++)
+        sums[lane] = weight[2 * lane] * x[2 * lane] + weight[2 * lane + 1] * x[2 * lane + 1];
+    return sums;
+#endif
+}
+
+INLINE float NAME(sum)(vector value) {
+    for (int half = LANES / 2; half; half /= 2)
+        for (int lane = 0; lane < half; lane++)
+            value[lane] += value[lane + half];
+    return value[0];
+}
+
+/* The lanes of `one` where `mask` has all bits set, else those of `other`. */
+INLINE vector NAME(select)(integers mask, vector one, vector other) {
+    return (vector)(((integers)one & mask) | ((integers)other & ~mask));
+}
+
+/* e^x to a few units in the last place, for x from -87 up to 88. */
+INLINE vector NAME(exponential)(vector x) {
+    const vector low = (vector){0} - 87.0f, high = (vector){0} + 88.0f;
+    x = NAME(select)(x < low, low, x);
+    x = NAME(select)(x > high, high, x);
+    vector shifted = x * 1.44269504f + ROUNDING;
+    vector whole = shifted - ROUNDING;
+    vector r = x - whole * 0.693359375f + whole * 2.12194440e-4f;
+    vector p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    return (vector)((integers)p + ((integers)shifted << 23));
+}
+
+/* Rows of activations, [count][columns], as int16 with a scale for each group. */
+static void NAME(abbreviate)(const float *x, int count, int columns, float *brief) {
+    for (int row = 0; row < count; row++, x += columns, brief += brief_floats(columns)) {
+        int16_t *values = brief_values(brief, columns);
+        memset(values, 0, sizeof *values * GROUP * groups_of(columns));
+        for (int start = 0, group = 0; start < columns; start += GROUP, group++) {
+            const int end = start + GROUP < columns ? start + GROUP : columns;
+            vector most = {0};
+            for (int k = start; k < end; k += LANES) {
+                vector size = (vector)((integers)NAME(load)(x + k) & INT32_MAX);
+                /* What is not finite becomes the group's scale, and so every result's fault. */
+                most = NAME(select)((size > most) | (size != size), size, most);
+            }
+            float largest = 0;
+            for (int lane = 0; lane < LANES; lane++)
+                largest = most[lane] <= largest || largest != largest ? largest : most[lane];
+            const float factor = largest > 0 ? 32767.0f / largest : 0;
+            for (int k = start; k < end; k += LANES) {
+                vector shifted = NAME(load)(x + k) * factor + ROUNDING;
+                *(NAME(shorts) *)(values + k) = __builtin_convertvector((integers)shifted, NAME(shorts));
+            }
+            brief[group] = largest / 32767.0f;
+        }
+    }
+}
+
+/* ROWS rows of a product with `batch` rows of activations, a constant; the integer sums of a group are exact. */
+INLINE void NAME(tile)(const Block *block, int columns, const float *brief, int batch, float *result) {
+    const size_t stride = brief_floats(columns);
+    const int16_t *x = brief_values((float *)brief, columns);
+    const int groups = groups_of(columns);
+    vector total[2][ROWS] = {0};
+    for (int group = 0; group < groups; group++, block++, x += GROUP) {
+        integers part[2][ROWS] = {0};
+        for (int line = 0; line < (int)sizeof *block; line += 64)
+            __builtin_prefetch((const char *)block + AHEAD + line);
+#pragma GCC unroll 8
+        for (int k = 0; k < GROUP; k += 2 * LANES)
+#pragma GCC unroll 4
+            for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 2
+                for (int b = 0; b < batch; b++)
+                    part[b][r] += NAME(products)(block->weight[r] + k, x + b * 2 * stride + k);
+#pragma GCC unroll 2
+        for (int b = 0; b < batch; b++)
+#pragma GCC unroll 4
+            for (int r = 0; r < ROWS; r++)
+                total[b][r] += __builtin_convertvector(part[b][r], vector) *
+                               (block->scale[r] * brief[b * stride + group]);
+    }
+    for (int b = 0; b < batch; b++)
+        for (int r = 0; r < ROWS; r++)
+            result[b * ROWS + r] = NAME(sum)(total[b][r]);
+}
+
+/* Results of rows `first`, a multiple of ROWS, to before `last`, into (or, with `add`, onto) those of
+   result[count][stride]. The weights are read once, however many rows of activations there are. */
+static void NAME(multiply)(
+    const Product *product, const float *brief, int count, int first, int last, float *result, int stride, int add
+) {
+    const int columns = product->columns;
+    const Block *block = product->blocks + (size_t)first / ROWS * groups_of(columns);
+    float found[2 * ROWS];
+    for (int row = first; row < last; row += ROWS, block += groups_of(columns)) {
+        const int end = row + ROWS < last ? row + ROWS : last;
+        for (int b = 0; b < count; b += 2) {
+            const int batch = b + 2 <= count ? 2 : 1;
+            const float *taken = brief + b * brief_floats(columns);
+            if (batch == 2)
+                NAME(tile)(block, columns, taken, 2, found);
+            else
+                NAME(tile)(block, columns, taken, 1, found);
+            for (int at = 0; at < batch; at++)
+                for (int r = row; r < end; r++) {
+                    float value = found[at * ROWS + r - row] + (product->bias ? product->bias[r] : 0);
+                    float *place = result + (size_t)(b + at) * stride + r;
+                    *place = add ? *place + value : value;
+                }
+        }
+    }
+}
+
+/* Root-mean-square norm of one row. */
+INLINE void NAME(norm)(const float *x, const float *weight, int size, float epsilon, float *result) {
+    vector squares = {0};
+    for (int k = 0; k < size; k += LANES)
+        squares += NAME(load)(x + k) * NAME(load)(x + k);
+    float factor = 1.0f / sqrtf(NAME(sum)(squares) / size + epsilon);
+    for (int k = 0; k < size; k += LANES)
+        NAME(store)(result + k, NAME(load)(x + k) * factor * NAME(load)(weight + k));
+}
+
+/* Turns neighbours as complex numbers. */
+INLINE void NAME(turn)(const float *x, const float *turns, int size, float factor, float *result) {
+    for (int k = 0; k < size; k += 2) {
+        result[k] = (x[k] * turns[k] - x[k + 1] * turns[k + 1]) * factor;
+        result[k + 1] = (x[k] * turns[k + 1] + x[k + 1] * turns[k]) * factor;
+    }
+}
+
+INLINE vector NAME(load_state)(const void *states, int64_t at, int wide) {
+    if (wide)
+        return NAME(load)((const float *)states + at);
+    integers bits = __builtin_convertvector(*(const NAME(halves) *)((const uint16_t *)states + at), integers);
+    return (vector)(bits << 16);
+}
+
+INLINE void NAME(store_state)(void *states, int64_t at, float value, int wide) {
+    if (wide) {
+        ((float *)states)[at] = value;
+        return;
+    }
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    bits += 0x7fff + (bits >> 16 & 1); /* to the nearest, ties to even */
+    ((uint16_t *)states)[at] = (uint16_t)(bits >> 16);
+}
+
+/* One head of one row: turn its query, attend to the slot's positions and its own, write [head_dim].
+   The first head of a group also stores the step's key and value. `scratch` takes 2 head_dim + capacity. */
+INLINE void NAME(attend)(
+    const Step *step, int layer, int row, int head, const float *qkv, float *scratch, float *mixed, int wide
+) {
+    const Decoder *decoder = step->decoder;
+    const int size = decoder->head_dim, length = step->lengths[row];
+    const int group = decoder->heads / decoder->kv_heads, shared = head / group;
+    const float *turns = step->turns + (size_t)row * size;
+    const float *own_value = qkv + (size_t)(decoder->heads + decoder->kv_heads + shared) * size;
+    float *query = scratch, *own_key = scratch + size, *weights = scratch + 2 * size;
+    const int64_t keys = layer * step->layer_stride + step->slots[row] * step->slot_stride +
+                         (int64_t)shared * step->capacity * size;
+    const int64_t values = keys + step->kind_stride;
+
+    NAME(turn)(qkv + (size_t)head * size, turns, size, 1.0f / sqrtf((float)size), query);
+    NAME(turn)(qkv + (size_t)(decoder->heads + shared) * size, turns, size, 1.0f, own_key);
+    if (head % group == 0)
+        for (int k = 0; k < size; k++) {
+            NAME(store_state)(step->states, keys + (int64_t)length * size + k, own_key[k], wide);
+            NAME(store_state)(step->states, values + (int64_t)length * size + k, own_value[k], wide);
+        }
+
+    float highest = -INFINITY;
+    for (int at = 0; at <= length; at++) {
+        vector product = {0};
+        for (int k = 0; k < size; k += LANES) {
+            vector key = at == length ? NAME(load)(own_key + k)
+                                      : NAME(load_state)(step->states, keys + (int64_t)at * size + k, wide);
+            product += key * NAME(load)(query + k);
+        }
+        weights[at] = NAME(sum)(product);
+        highest = weights[at] > highest ? weights[at] : highest;
+    }
+    float total = 0;
+    for (int at = 0; at <= length; at++) {
+        weights[at] = expf(weights[at] - highest);
+        total += weights[at];
+    }
+    for (int k = 0; k < size; k += LANES) {
+        vector value = NAME(load)(own_value + k) * weights[length];
+        for (int at = 0; at < length; at++)
+            value += NAME(load_state)(step->states, values + (int64_t)at * size + k, wide) * weights[at];
+        NAME(store)(mixed + k, value / total);
+    }
+}
+
+/* A member's part of a step. */
+static void NAME(step_job)(void *work, Team *team, int member) {
+    const Step *step = work;
+    const Decoder *decoder = step->decoder;
+    const int count = step->count, hidden = decoder->hidden, inner = decoder->intermediate;
+    const int mixed_size = decoder->heads * decoder->head_dim;
+    const Places places = places_of(step, team_size(team), member);
+    int first, last;
+
+    for (int index = 0; index < decoder->layer_count; index++) {
+        const Layer *layer = &decoder->layers[index];
+        for (int row = 0; row < count; row++)
+            NAME(norm)(step->hidden + (size_t)row * hidden, layer->attention_norm, hidden, decoder->epsilon,
+                       places.normed + (size_t)row * hidden);
+        NAME(abbreviate)(places.normed, count, hidden, places.brief);
+        team_share(team, member, layer->qkv.rows, ROWS, &first, &last);
+        NAME(multiply)(&layer->qkv, places.brief, count, first, last, places.qkv, layer->qkv.rows, 0);
+        team_barrier(team);
+
+        team_share(team, member, count * decoder->heads, 1, &first, &last);
+        for (int task = first; task < last; task++) {
+            const int row = task / decoder->heads, head = task % decoder->heads;
+            const float *qkv = places.qkv + (size_t)row * layer->qkv.rows;
+            float *mixed = places.mixed + (size_t)row * mixed_size + (size_t)head * decoder->head_dim;
+            if (step->float_states)
+                NAME(attend)(step, index, row, head, qkv, places.scratch, mixed, 1);
+            else
+                NAME(attend)(step, index, row, head, qkv, places.scratch, mixed, 0);
+        }
+        team_barrier(team);
+
+        NAME(abbreviate)(places.mixed, count, mixed_size, places.brief);
+        team_share(team, member, layer->out.rows, ROWS, &first, &last);
+        NAME(multiply)(&layer->out, places.brief, count, first, last, step->hidden, hidden, 1);
+        team_barrier(team);
+
+        for (int row = 0; row < count; row++)
+            NAME(norm)(step->hidden + (size_t)row * hidden, layer->mlp_norm, hidden, decoder->epsilon,
+                       places.normed + (size_t)row * hidden);
+        NAME(abbreviate)(places.normed, count, hidden, places.brief);
+        team_share(team, member, inner, 16, &first, &last);
+        NAME(multiply)(&layer->gate_up, places.brief, count, first, last, places.gate_up, 2 * inner, 0);
+        NAME(multiply)(&layer->gate_up, places.brief, count, inner + first, inner + last, places.gate_up,
+                       2 * inner, 0);
+        for (int row = 0; row < count; row++)
+            for (int k = first; k < last; k += LANES) {
+                const float *gate = places.gate_up + (size_t)row * 2 * inner + k;
+                vector g = NAME(load)(gate), up = NAME(load)(gate + inner);
+                NAME(store)(places.gated + (size_t)row * inner + k, g * up / (1.0f + NAME(exponential)(-g)));
+            }
+        team_barrier(team);
+
+        NAME(abbreviate)(places.gated, count, inner, places.brief);
+        team_share(team, member, layer->down.rows, ROWS, &first, &last);
+        NAME(multiply)(&layer->down, places.brief, count, first, last, step->hidden, hidden, 1);
+        team_barrier(team);
+    }
+    team_share(team, member, count, 1, &first, &last);
+    for (int row = first; row < last; row++) {
+        float *x = step->hidden + (size_t)row * hidden;
+        NAME(norm)(x, decoder->norm, hidden, decoder->epsilon, x);
+    }
+}
+
+static void NAME(multiply_job)(void *work, Team *team, int member) {
+    const Multiplication *wanted = work;
+    const Product *product = &wanted->product;
+    float *brief = wanted->workspace + (size_t)member * wanted->count * brief_floats(product->columns);
+    int first, last;
+    NAME(abbreviate)(wanted->rows, wanted->count, product->columns, brief);
+    team_share(team, member, product->rows, ROWS, &first, &last);
+    NAME(multiply)(product, brief, wanted->count, first, last, wanted->result, product->rows, 0);
+}
+
+#undef vector
+#undef integers
+#undef INLINE

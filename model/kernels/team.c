@@ -1,0 +1,149 @@
+#include "team.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+/* How often a wait looks before it lets others run. Where members outnumber free cores, as beside another
+   busy process, spinning longer would keep the one that is waited for from its core. */
+enum { SPINS = 4000, YIELDS = 40 };
+
+struct Team {
+    int members;
+    pthread_t *threads; /* of members 1 and on */
+    Job job;
+    void *work;
+    atomic_uint started; /* how many jobs have begun */
+    atomic_uint arrived; /* at the barrier, since it last opened */
+    atomic_uint opened;  /* how often the barrier has */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    int asleep; /* under the lock */
+    atomic_bool ending;
+};
+
+typedef struct {
+    Team *team;
+    int member;
+} Place;
+
+static inline void pause_briefly(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+void team_barrier(Team *team) {
+    unsigned seen = atomic_load_explicit(&team->opened, memory_order_acquire);
+    if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) + 1 == (unsigned)team->members) {
+        atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&team->opened, seen + 1, memory_order_release);
+        return;
+    }
+    for (int looks = 0; atomic_load_explicit(&team->opened, memory_order_acquire) == seen; looks++) {
+        if (looks < SPINS)
+            pause_briefly();
+        else
+            sched_yield();
+    }
+}
+
+/* Returns the number of the job that follows `seen`, or `seen` itself when the team ends. */
+static unsigned next_job(Team *team, unsigned seen) {
+    unsigned started;
+    for (int looks = 0; looks < SPINS + YIELDS; looks++) {
+        started = atomic_load_explicit(&team->started, memory_order_acquire);
+        if (started != seen)
+            return started;
+        if (looks < SPINS)
+            pause_briefly();
+        else
+            sched_yield();
+    }
+    pthread_mutex_lock(&team->lock);
+    team->asleep++;
+    while ((started = atomic_load_explicit(&team->started, memory_order_acquire)) == seen &&
+           !atomic_load(&team->ending))
+        pthread_cond_wait(&team->wake, &team->lock);
+    team->asleep--;
+    pthread_mutex_unlock(&team->lock);
+    return started;
+}
+
+static void *serve(void *argument) {
+    Place place = *(Place *)argument;
+    free(argument);
+    unsigned seen = 0;
+    for (;;) {
+        unsigned started = next_job(place.team, seen);
+        if (started == seen)
+            return NULL;
+        seen = started;
+        place.team->job(place.team->work, place.team, place.member);
+        team_barrier(place.team);
+    }
+}
+
+Team *team_new(int members) {
+    Team *team = calloc(1, sizeof *team);
+    if (!team)
+        return NULL;
+    team->threads = calloc((size_t)members, sizeof *team->threads);
+    pthread_mutex_init(&team->lock, NULL);
+    pthread_cond_init(&team->wake, NULL);
+    team->members = 1;
+    while (team->threads && team->members < members) {
+        Place *place = malloc(sizeof *place);
+        if (!place)
+            break;
+        *place = (Place){team, team->members};
+        if (pthread_create(&team->threads[team->members], NULL, serve, place)) {
+            free(place);
+            break;
+        }
+        team->members++;
+    }
+    if (team->members == members)
+        return team;
+    team_free(team);
+    return NULL;
+}
+
+void team_free(Team *team) {
+    pthread_mutex_lock(&team->lock);
+    atomic_store(&team->ending, true);
+    pthread_cond_broadcast(&team->wake);
+    pthread_mutex_unlock(&team->lock);
+    for (int member = 1; member < team->members; member++)
+        pthread_join(team->threads[member], NULL);
+    pthread_cond_destroy(&team->wake);
+    pthread_mutex_destroy(&team->lock);
+    free(team->threads);
+    free(team);
+}
+
+int team_size(const Team *team) { return team->members; }
+
+void team_run(Team *team, Job job, void *work) {
+    team->job = job;
+    team->work = work;
+    pthread_mutex_lock(&team->lock);
+    atomic_fetch_add_explicit(&team->started, 1, memory_order_acq_rel);
+    if (team->asleep)
+        pthread_cond_broadcast(&team->wake);
+    pthread_mutex_unlock(&team->lock);
+    job(work, team, 0);
+    team_barrier(team); /* the others are through as well */
+}
+
+void team_share(const Team *team, int member, int count, int block, int *first, int *last) {
+    int blocks = (count + block - 1) / block;
+    int start = (int)((long)blocks * member / team->members) * block;
+    int end = (int)((long)blocks * (member + 1) / team->members) * block;
+    *first = start < count ? start : count;
+    *last = end < count ? end : count;
+}

@@ -1,0 +1,187 @@
+"""A decode step on a CPU in one call of compiled code (`model/kernels`), with weights of one byte.
+
+Reading the weights is what a step of a few rows costs, and what torch adds to that: a step is some 660
+operations of it, each with its own dispatch and its own meeting of threads. Here threads meet five times a
+layer, the weights are int8 with a scale for every 64 of a row, and activations, norms and sums stay float32.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.kernels.library import DecoderWeights, Layer, Multiplication, Product, Step, library
+from model.kv_cache import KVCache
+
+GROUP = 64  # weights of a row that share a scale
+ROWS = 4  # rows whose weights lie together; both as in kernels.h
+_LANES = 16  # a vector's floats at most: every size is a multiple of it
+_LARGEST = 127
+
+
+@dataclass(frozen=True, slots=True)
+class StepShape:
+    """Sizes of the decoder: of the residual stream, of the MLP, and of attention."""
+
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+
+    @property
+    def is_supported(self) -> bool:
+        """Whether the kernels' vectors fit into these sizes."""
+        return not any(size % _LANES for size in (self.hidden, self.intermediate, self.head_dim))
+
+
+@dataclass(frozen=True, slots=True)
+class StepWeight:
+    """A product's weight of int8, in the kernels' blocks, and perhaps its bias, `[out]` float32.
+
+    A block has `ROWS` rows' weights of one group behind their scales: `[blocks, groups, bytes]` uint8.
+    """
+
+    blocks: Tensor
+    rows: int
+    columns: int
+    bias: Tensor | None = None
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes that a product reads."""
+        return self.blocks.nbytes
+
+    def described(self) -> Product:
+        """For the kernels; valid while this object lives."""
+        bias = None if self.bias is None else self.bias.data_ptr()
+        return Product(self.blocks.data_ptr(), bias, self.rows, self.columns)
+
+
+def quantised(weight: Tensor, bias: Tensor | None = None) -> StepWeight:
+    """The nearest int8 weight of `[out, in]`: each group's largest value becomes 127 or -127."""
+    rows, columns = weight.shape
+    padded = F.pad(weight.detach().float(), (0, -columns % GROUP, 0, -rows % ROWS))
+    groups = padded.view(-1, ROWS, padded.shape[1] // GROUP, GROUP).transpose(1, 2)
+    scales = groups.abs().amax(-1, keepdim=True) / _LARGEST
+    values = (groups / torch.where(scales > 0, scales, 1.0)).round_().to(torch.int8)
+    stored = [part.contiguous().view(torch.uint8).flatten(2) for part in (scales, values)]
+    wide_bias = None if bias is None else bias.detach().float().contiguous()
+    return StepWeight(torch.cat(stored, dim=-1), rows, columns, wide_bias)
+
+
+@dataclass(frozen=True, slots=True)
+class StepLayer:
+    """One layer: norms in float32, and the four products."""
+
+    attention_norm: Tensor
+    mlp_norm: Tensor
+    qkv: StepWeight
+    out: StepWeight
+    gate_up: StepWeight
+    down: StepWeight
+
+    @property
+    def weights(self) -> tuple[StepWeight, ...]:
+        """The products' weights."""
+        return (self.qkv, self.out, self.gate_up, self.down)
+
+    def described(self) -> Layer:
+        """For the kernels; valid while this object lives."""
+        norms = (self.attention_norm.data_ptr(), self.mlp_norm.data_ptr())
+        return Layer(*norms, *(weight.described() for weight in self.weights))
+
+
+class NativeStep:
+    """The decoder's weights as the kernels take them, and the threads that compute. One caller at a time."""
+
+    def __init__(
+        self,
+        shape: StepShape,
+        layers: Sequence[StepLayer],
+        norm: Tensor,
+        head: StepWeight,
+        epsilon: float,
+        threads: int,
+    ) -> None:
+        """Starts the threads. Raises `RuntimeError` where no kernels are compiled or no thread starts."""
+        kernels = library()
+        if kernels is None:
+            raise RuntimeError("No kernels are compiled: get a C compiler, then install Solomon again.")
+        self._kernels = kernels
+        self._kept = (layers, norm, head)  # the kernels have their addresses
+        self._shape = shape
+        self._head = head
+        self._threads = threads
+        self._layers = (Layer * len(layers))(*(layer.described() for layer in layers))
+        sizes = (shape.hidden, shape.intermediate, shape.heads, shape.kv_heads, shape.head_dim)
+        self._decoder = DecoderWeights(self._layers, norm.data_ptr(), len(layers), *sizes, epsilon)
+        self._team = kernels.team_new(threads)
+        if not self._team:
+            raise RuntimeError(f"{threads} threads could not be started; set fewer (SOLOMON_THREADS).")
+        weakref.finalize(self, kernels.team_free, self._team)
+        self._workspace = torch.empty(0)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of weights that a step with logits reads."""
+        layers, _, head = self._kept
+        return sum(weight.stored_bytes for layer in layers for weight in layer.weights) + head.stored_bytes
+
+    def decode(self, hidden: Tensor, turns: Tensor, slots: Sequence[int], cache: KVCache) -> Tensor:
+        """Embeddings of one token for every slot, `[n, H]` float32, to final hidden states, in place.
+
+        `turns` is `[n, head_dim / 2]` complex64. Keys and values go to each slot's next free place. Raises
+        `IndexError` for a slot that is full.
+        """
+        lengths = [cache.lengths[slot] for slot in slots]
+        if max(lengths) >= cache.capacity:
+            raise IndexError(f"A slot is full: it holds {cache.capacity} positions.")
+        count, states = len(slots), cache.states
+        places = torch.tensor([list(slots), lengths], dtype=torch.int32)
+        turned = torch.view_as_real(turns).contiguous()
+        floats = self._kernels.step_floats(self._decoder, count, cache.capacity, self._threads)
+        layer_stride, kind_stride, slot_stride = states.stride()[:3]
+        step = Step(
+            decoder=ctypes.pointer(self._decoder),
+            count=count,
+            capacity=cache.capacity,
+            float_states=states.dtype == torch.float32,
+            hidden=hidden.data_ptr(),
+            turns=turned.data_ptr(),
+            slots=places[0].data_ptr(),
+            lengths=places[1].data_ptr(),
+            states=states.data_ptr(),
+            layer_stride=layer_stride,
+            kind_stride=kind_stride,
+            slot_stride=slot_stride,
+            workspace=self._room(floats),
+        )
+        self._kernels.step_run(self._team, step)
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Products of the output matrix, `[n, H]` float32 -> `[n, V]` float32."""
+        product, rows = self._head.described(), hidden.contiguous()
+        result = torch.empty(len(rows), product.rows)
+        work = Multiplication(
+            product=product,
+            count=len(rows),
+            rows=rows.data_ptr(),
+            result=result.data_ptr(),
+            workspace=self._room(self._kernels.multiply_floats(product, len(rows), self._threads)),
+        )
+        self._kernels.multiply_run(self._team, work)
+        return result
+
+    def _room(self, floats: int) -> int:
+        """The address of so many floats, kept from call to call."""
+        if self._workspace.numel() < floats:
+            self._workspace = torch.empty(floats)
+        return self._workspace.data_ptr()

@@ -1,0 +1,41 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.linear import GatedLinear, Linear, packs
+
+CPU = torch.device("cpu")
+SIZE = st.integers(1, 40)
+needs_packing = pytest.mark.skipif(not packs(CPU, torch.float32), reason="this torch has no oneDNN")
+
+
+@needs_packing
+@settings(deadline=None, max_examples=30)
+@given(rows=SIZE, columns=SIZE, outputs=SIZE, biased=st.booleans())
+@torch.inference_mode()
+def test_a_packed_product_equals_torchs(rows, columns, outputs, biased):
+    weight, bias = torch.randn(outputs, columns), torch.randn(outputs) if biased else None
+    x, factors = torch.randn(2, rows, columns), torch.randn(2, rows, outputs)
+    expected = F.linear(x, weight, bias)
+    for product in (Linear(weight, bias, packed=True), Linear(weight, bias, packed=False)):
+        torch.testing.assert_close(product(x), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(product.silu(x), F.silu(expected), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(product.times(x, factors), expected * factors, atol=1e-4, rtol=1e-4)
+
+
+@needs_packing
+@torch.inference_mode()
+def test_a_gated_product_is_the_same_packed_or_not():
+    weight, x = torch.randn(2 * 24, 16), torch.randn(3, 5, 16)
+    gates, ups = F.linear(x, weight).chunk(2, dim=-1)
+    for packed in (True, False):
+        gated = GatedLinear(weight, packed)
+        torch.testing.assert_close(gated(x), F.silu(gates) * ups, atol=1e-4, rtol=1e-4)
+        assert gated.weights == weight.numel()
+
+
+def test_what_onednn_does_not_compute_is_not_packed():
+    assert not packs(torch.device("meta"), torch.float32)
+    assert not packs(CPU, torch.float64)
