@@ -96,7 +96,7 @@ INLINE void NAME(tile)(const Block *block, int columns, const float *brief, int 
         integers part[2][ROWS] = {0};
         for (int line = 0; line < (int)sizeof *block; line += 64)
             __builtin_prefetch((const char *)block + AHEAD + line);
-#pragma GCC unroll 8
+#pragma GCC unroll 1 /* unrolled, the sums would not stay in registers */
         for (int k = 0; k < GROUP; k += 2 * LANES)
 #pragma GCC unroll 4
             for (int r = 0; r < ROWS; r++)
