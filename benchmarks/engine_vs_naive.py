@@ -99,7 +99,10 @@ def bare_pass(runner: Runner, requests: Sequence[Request]) -> np.ndarray[Any, An
     positions = prompt_positions(longest, None)[:, None].expand(3, len(sequences), longest)
     ends = torch.tensor([[len(sequence) - 1] for sequence in sequences], device=runner.device)
     hidden, _ = runner.decoder.prefill(
-        runner.decoder.embed(ids.to(runner.device)), positions.to(runner.device), ends
+        runner.decoder.embed(ids.to(runner.device)),
+        positions.to(runner.device),
+        ends,
+        [len(sequence) for sequence in sequences],
     )
     return F.normalize(hidden[:, 0], dim=-1).cpu().numpy()
 

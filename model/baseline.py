@@ -44,8 +44,10 @@ class TransformersDecoder:
         """Token embeddings, `[B, L]` -> `[B, L, H]` float32."""
         return F.embedding(ids, self._text.embed_tokens.weight).float()
 
-    def prefill(self, hidden: Tensor, positions: Tensor, wanted: Tensor) -> tuple[Tensor, PromptStates]:
-        """See `Decoder.prefill`."""
+    def prefill(
+        self, hidden: Tensor, positions: Tensor, wanted: Tensor, lengths: Sequence[int] | None = None
+    ) -> tuple[Tensor, PromptStates]:
+        """See `Decoder.prefill`; padding is computed like all else."""
         cache = DynamicCache(config=self._text.config)
         final = self._forward(hidden, positions, cache)
         chosen = final.gather(1, wanted[..., None].expand(-1, -1, self.hidden_size))

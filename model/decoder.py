@@ -19,6 +19,7 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLDecoderLayer
 from model.kv_cache import KVCache, PromptStates
 from model.linear import GatedLinear, Linear, packs
 from model.native_step import NativeStep, StepLayer, StepShape, quantised
+from model.packing import Packing
 from model.rope import Rotary, pair_rows, turn
 
 
@@ -134,23 +135,30 @@ class Decoder:
         """Token embeddings, `[B, L]` -> `[B, L, H]` float32."""
         return F.embedding(ids, self._embeddings).float()
 
-    def prefill(self, hidden: Tensor, positions: Tensor, wanted: Tensor) -> tuple[Tensor, PromptStates]:
+    def prefill(
+        self, hidden: Tensor, positions: Tensor, wanted: Tensor, lengths: Sequence[int] | None = None
+    ) -> tuple[Tensor, PromptStates]:
         """One causal pass over right-padded sequences.
 
         `hidden` is `[B, L, H]` float32 input embeddings, `positions` `[3, B, L]`, `wanted` `[B, W]` the
-        indices whose final hidden states are returned, `[B, W, H]` float32. Also returned are all rows'
+        indices whose final hidden states are returned, `[B, W, H]` float32. With `lengths` `[B]` only
+        attention sees the padding: all else is computed for the tokens alone. Also returned are all rows'
         keys and values, as views. Padding on the right needs no mask: no token sees what follows it.
         """
+        packing = Packing(lengths or [hidden.shape[1]] * len(hidden), hidden.shape[1], self.device)
         kept: list[tuple[Tensor, Tensor]] = []
-        turns = self._rotary(positions)
+        turns = packing.pack(self._rotary(positions))
+        hidden = packing.pack(hidden)
         for layer in self._layers:
-            query, key, value = self._project(layer, hidden, turns)
+            rotated, value = (packing.pad(states) for states in self._project(layer, hidden, turns))
+            query, key = rotated.split([self.heads, self.kv_heads], dim=2)
+            query, key, value = (states.transpose(1, 2) for states in (query, key, value))
             kept.append((key, value))
             mixed = F.scaled_dot_product_attention(
                 query, self._per_head(key), self._per_head(value), is_causal=True
             )
-            hidden = self._complete(layer, hidden, mixed)
-        chosen = hidden.gather(1, wanted[..., None].expand(-1, -1, self.hidden_size))
+            hidden = self._complete(layer, hidden, packing.pack(mixed.transpose(1, 2)))
+        chosen = hidden[packing.places(wanted)]
         return _rms_norm(chosen, self._norm, self._epsilon), PromptStates(kept)
 
     def extend(
@@ -165,18 +173,18 @@ class Decoder:
         end = start + len(hidden)
         places = torch.arange(end, device=self.device)
         visible = places <= places[start:, None]
-        turns = self._rotary(positions[:, None])
-        hidden = hidden[None]
+        turns = self._rotary(positions[:, None])[0]
         for index, layer in enumerate(self._layers):
-            query, key, value = self._project(layer, hidden, turns)
-            states[index, 0, :, start:end] = key[0]
-            states[index, 1, :, start:end] = value[0]
+            rotated, value = self._project(layer, hidden, turns)
+            query, key = rotated.split([self.heads, self.kv_heads], dim=1)
+            states[index, 0, :, start:end] = key.transpose(0, 1)
+            states[index, 1, :, start:end] = value.transpose(0, 1)
             keys, values = states[index, :, None, :, :end].unbind(0)
             mixed = F.scaled_dot_product_attention(
-                query, self._per_head(keys), self._per_head(values), attn_mask=visible
+                query.transpose(0, 1)[None], self._per_head(keys), self._per_head(values), attn_mask=visible
             )
-            hidden = self._complete(layer, hidden, mixed)
-        return _rms_norm(hidden[0, list(wanted)], self._norm, self._epsilon)
+            hidden = self._complete(layer, hidden, mixed[0].transpose(0, 1))
+        return _rms_norm(hidden[list(wanted)], self._norm, self._epsilon)
 
     def decode(
         self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], cache: KVCache
@@ -218,21 +226,20 @@ class Decoder:
         """Logits of a few tokens only, `[n, H]` -> `[n, len(token_ids)]`, in float32 throughout."""
         return F.linear(hidden, self._head[list(token_ids)].float())
 
-    def _project(self, layer: _Layer, hidden: Tensor, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated queries `[B, heads, L, d]`, rotated keys and values `[B, kv_heads, L, d]`."""
+    def _project(self, layer: _Layer, hidden: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotated queries and keys `[T, heads + kv_heads, d]`, and values `[T, kv_heads, d]`, of `[T, H]`."""
         normed = _rms_norm(hidden, layer.attention_norm, self._epsilon).to(self.dtype)
-        states = layer.qkv(normed).view(*hidden.shape[:2], -1, self.head_dim)
-        rotated = turn(states[:, :, : self.heads + self.kv_heads], turns).transpose(1, 2)
-        value = states[:, :, self.heads + self.kv_heads :].transpose(1, 2)
-        return rotated[:, : self.heads], rotated[:, self.heads :], value
+        states = layer.qkv(normed).view(len(hidden), -1, self.head_dim)
+        rotated, value = states.split([self.heads + self.kv_heads, self.kv_heads], dim=1)
+        return turn(rotated, turns), value
 
     def _per_head(self, states: Tensor) -> Tensor:
         """Keys or values `[B, kv_heads, L, d]` repeated for every head of their group."""
         return states.repeat_interleave(self.heads // self.kv_heads, dim=1)
 
     def _complete(self, layer: _Layer, hidden: Tensor, mixed: Tensor) -> Tensor:
-        """The rest of a layer, from the mixed values `[B, heads, L, d]`."""
-        hidden = hidden + layer.out(mixed.transpose(1, 2).flatten(2))
+        """The rest of a layer, from the mixed values `[T, heads, d]`."""
+        hidden = hidden + layer.out(mixed.flatten(1))
         normed = _rms_norm(hidden, layer.mlp_norm, self._epsilon).to(self.dtype)
         return hidden + layer.down(layer.gated(normed))
 

@@ -83,7 +83,10 @@ def pair_rows(parameter: Tensor, head_dim: int) -> Tensor:
 
 
 def turn(states: Tensor, turns: Tensor) -> Tensor:
-    """Rotary embedding of `[B, L, heads, head_dim]` in the order of `pair_rows`, computed in float32."""
+    """Rotary embedding of `[..., heads, head_dim]` in the order of `pair_rows`, computed in float32.
+
+    `turns` is `[..., 1, head_dim / 2]` complex64.
+    """
     pairs = torch.view_as_complex(states.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * turns).flatten(-2).to(states.dtype)
 

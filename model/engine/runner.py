@@ -84,7 +84,8 @@ class Runner:
 
     def prefill(self, batch: Sequence[Request]) -> list[Prefilled]:
         """The single pass over `prompt + /embed + EOS` (queries) or the prompt (documents)."""
-        hidden, kept = self.decoder.prefill(*self._inputs(batch))
+        lengths = [request.prefill_length for request in batch]
+        hidden, kept = self.decoder.prefill(*self._inputs(batch), lengths)
         # Cropped to the prompt: the two tokens of the single pass are left behind.
         states = [partial(kept.of, row, len(request.ids)) for row, request in enumerate(batch)]
         return self._prefilled(batch, hidden, states)

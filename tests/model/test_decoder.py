@@ -57,11 +57,13 @@ def inputs(sequences, spans=None, features=None):
     return hidden, positions
 
 
-def prefill(sequences, spans=None, features=None, decoder=DECODER):
+def prefill(sequences, spans=None, features=None, decoder=DECODER, packed=False):
     """The decoder's final hidden states at every index, `[B, L, H]`, and the kept keys and values."""
     hidden, positions = inputs(sequences, spans, features)
-    wanted = torch.arange(hidden.shape[1]).expand(len(sequences), -1)
-    return decoder.prefill(hidden, positions, wanted)
+    lengths = list(map(len, sequences))
+    indices = torch.arange(hidden.shape[1]).expand(len(sequences), -1)
+    wanted = torch.minimum(indices, torch.tensor(lengths)[:, None] - 1)
+    return decoder.prefill(hidden, positions, wanted, lengths if packed else None)
 
 
 def image_sequence(before, rows, columns, after):
@@ -102,13 +104,16 @@ def test_mixed_padded_batch_equals_transformers(decoder):
     close(hidden[2], reference(third, [1, 6, 6], features[2]))
 
 
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
 @settings(deadline=None, max_examples=30)
 @given(sequences=st.lists(PLAIN, min_size=1, max_size=6))
 @torch.inference_mode()
-def test_batched_equals_one_by_one(sequences):
-    hidden, _ = prefill(sequences)
+def test_batched_equals_one_by_one(packed, sequences):
+    hidden, kept = prefill(sequences, packed=packed)
     for row, sequence in enumerate(sequences):
-        alone, _ = prefill([sequence])
+        alone, own = prefill([sequence])
+        states, expected = (found.of(at, len(sequence)).float() for found, at in ((kept, row), (own, 0)))
+        torch.testing.assert_close(states, expected, atol=2e-5, rtol=1e-4)
         torch.testing.assert_close(hidden[row, : len(sequence)], alone[0], atol=2e-5, rtol=1e-4)
 
 

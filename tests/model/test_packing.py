@@ -1,0 +1,25 @@
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.packing import Packing
+
+CPU = torch.device("cpu")
+
+
+@settings(deadline=None)
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6), extra=st.integers(0, 3))
+def test_tokens_are_packed_in_order_and_come_back_where_they_were(lengths, extra):
+    longest = max(lengths) + extra
+    packing = Packing(lengths, longest, CPU)
+    padded = torch.full((len(lengths), longest, 2), torch.nan)
+    for row, length in enumerate(lengths):
+        padded[row, :length] = torch.randn(length, 2)
+    packed = packing.pack(padded)
+    assert torch.equal(packed, torch.cat([padded[row, :length] for row, length in enumerate(lengths)]))
+    again = packing.pad(packed)
+    assert torch.isfinite(again).all()
+    for row, length in enumerate(lengths):
+        assert torch.equal(again[row, :length], padded[row, :length])
+    ends = torch.tensor(lengths)[:, None] - 1
+    assert torch.equal(packed[packing.places(ends)][:, 0], padded[torch.arange(len(lengths)), ends[:, 0]])
