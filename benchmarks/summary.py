@@ -8,7 +8,7 @@ The page's table is what the JSON files say, with each one's machine and commit,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from benchmarks.reporting import RESULTS
 
 PAGE = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- results: written by benchmarks.summary -->", "<!-- end of results -->"
+_NO_FIGURES = {"surroundings", "scenario", "missed", "late", "model"}
+FAULTS_BEGIN, FAULTS_END = "<!-- faults: written by benchmarks.summary -->", "<!-- end of faults -->"
 
 
 def table(results: dict[str, dict[str, Any]]) -> Iterator[str]:
@@ -37,22 +39,53 @@ def table(results: dict[str, dict[str, Any]]) -> Iterator[str]:
             yield f"| {name} | {ratio['name']} | {ratio['value']:.3g} | {goal} | {machine} | {when} |"
 
 
+def faults_table(results: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """A Markdown table of what each fault scenario saw, and of its targets which it missed."""
+    yield "| scenario | seen | targets | machine | commit, date |"
+    yield "| --- | --- | --- | --- | --- |"
+    for _, found in sorted(results.items()):
+        figures = {name: value for name, value in found.items() if name not in _NO_FIGURES}
+        seen = "; ".join(f"{name.replace('_', ' ')} {_compact(value)}" for name, value in figures.items())
+        missed = found["missed"] + found["late"]
+        goal = f"**missed**: {', '.join(missed)}" if missed else "met"
+        at = found["surroundings"]
+        machine, when = f"{at['cpu']}, {at['cores']} cores", f"{at['commit']}, {at['date'][:10]}"
+        yield f"| {found['scenario']} | {seen} | {goal} | {machine} | {when} |"
+
+
+def _compact(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {number}" for key, number in value.items())
+    return " to ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def rendered(page: str, results: dict[str, dict[str, Any]]) -> str:
-    """The page with its table replaced. Raises `ValueError` where the marks are missing."""
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    """The page with its table of ratios replaced. Raises `ValueError` where the marks are missing."""
+    return _replaced(page, (BEGIN, END), table(results) if results else ())
+
+
+def rendered_faults(page: str, results: dict[str, dict[str, Any]]) -> str:
+    """The page with its table of faults replaced. Raises `ValueError` where the marks are missing."""
+    return _replaced(page, (FAULTS_BEGIN, FAULTS_END), faults_table(results) if results else ())
+
+
+def _replaced(page: str, marks: tuple[str, str], rows: Iterable[str]) -> str:
+    head, begin, rest = page.partition(marks[0])
+    _, end, tail = rest.partition(marks[1])
     if not begin or not end:
-        raise ValueError(f"The page needs the marks {BEGIN} and {END} around its table.")
-    body = "\n".join(table(results)) if results else "Nothing has been measured yet."
-    return f"{head}{BEGIN}\n\n{body}\n\n{END}{tail}"
+        raise ValueError(f"The page needs the marks {marks[0]} and {marks[1]} around its table.")
+    body = "\n".join(rows) or "Nothing has been measured yet."
+    return f"{head}{begin}\n\n{body}\n\n{end}{tail}"
 
 
 def main() -> None:
     """Rewrite the table in benchmarks/README.md."""
     results = {path.stem: json.loads(path.read_text()) for path in RESULTS.glob("*.json")}
     with_ratios = {name: found for name, found in results.items() if "ratios" in found}
-    PAGE.write_text(rendered(PAGE.read_text("utf-8"), with_ratios), "utf-8")
-    typer.echo(f"{len(with_ratios)} results in {PAGE}")
+    faults = {name: found for name, found in results.items() if "scenario" in found}
+    page = rendered(PAGE.read_text("utf-8"), with_ratios)
+    PAGE.write_text(rendered_faults(page, faults), "utf-8")
+    typer.echo(f"{len(with_ratios) + len(faults)} results in {PAGE}")
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def main() -> int:
         for target in report.missed + report.late:
             print(f"{name:<10} MISSED: {target}")
         model = "tiny" if options.tiny else "shipped"
-        results = {**surroundings(_PACKAGES), "model": model, **report.as_dict()}
+        results = {"surroundings": surroundings(_PACKAGES), "model": model, **report.as_dict()}
         print(f"{name:<10} written to {write_results(f'faults_{name}', results)}", flush=True)
         missed += len(report.missed) + len(report.late)
     return 1 if missed else 0

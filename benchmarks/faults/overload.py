@@ -24,6 +24,7 @@ SETTINGS = {
 }
 _SATURATING = 8  # clients that keep the model busy, and are not refused
 _IMPATIENCE_SECONDS = 0.05  # a client that is refused comes back as quickly as that, whatever it is told
+_TIMES_PAST_SATURATION = 10
 _RECOVERY_SECONDS = 5.0
 _SAMPLE_SECONDS = 0.25
 _GROWTH = 64 * 2**20
@@ -67,6 +68,10 @@ def overload(target: Target, seconds: float) -> Report:
     report.expect(set(tally.statuses) <= {"200", "429"}, "every answer is 200 or 429")
     report.expect(served > 0, "some calls are served")
     report.expect(tally.without_retry_after == 0, "every 429 says when to come back")
+    report.expect_in_time(
+        sum(tally.statuses.values()) >= _TIMES_PAST_SATURATION * served,
+        "ten times as much is asked as served",
+    )
     report.expect_in_time(p99 <= 2 * DEADLINE_SECONDS, "p99 of the accepted is at most twice the deadline")
     report.expect(tally.peak_bytes - before < _GROWTH, "memory is bounded")
     report.expect_in_time(recovery < _RECOVERY_SECONDS, "recovery within 5 s")

@@ -137,8 +137,24 @@ def test_the_summary_is_what_the_files_say():
         summary.rendered("no marks", {})
 
 
+def test_the_summary_tells_what_a_fault_scenario_saw_and_missed():
+    at = {"cpu": "A CPU", "cores": 2, "commit": "abc", "date": "2026-01-01T00:00:00+00:00"}
+    seen = {"scenario": "soak", "calls": 7, "statuses": {"200": 7}, "files": [9, 9], "missed": [], "late": []}
+    late = {**seen, "scenario": "overload", "late": ["recovery within 5 s"]}
+    page = f"{summary.FAULTS_BEGIN}\nold\n{summary.FAULTS_END}\n"
+    results = {name: {"surroundings": at, "model": "tiny", **row} for name, row in (("a", seen), ("b", late))}
+    once = summary.rendered_faults(page, results)
+    assert (
+        "| soak | calls 7; statuses 200: 7; files 9 to 9 | met | A CPU, 2 cores | abc, 2026-01-01 |" in once
+    )
+    assert "**missed**: recovery within 5 s" in once
+    assert "old" not in once
+
+
 def test_the_page_has_the_marks():
-    assert summary.BEGIN in summary.PAGE.read_text("utf-8")
+    page = summary.PAGE.read_text("utf-8")
+    assert summary.BEGIN in page
+    assert summary.FAULTS_BEGIN in page
 
 
 def test_every_product_of_a_step_is_near_float32():
