@@ -17,7 +17,7 @@ from transformers import Qwen2VLForConditionalGeneration
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLDecoderLayer
 
 from model.kv_cache import KVCache, PromptStates
-from model.linear import GatedLinear, Linear, packs
+from model.linear import KEPT_ROWS, GatedLinear, Linear, packs
 from model.native_step import NativeStep, StepLayer, StepShape, quantised
 from model.packing import Packing
 from model.rope import Rotary, pair_rows, turn
@@ -101,12 +101,12 @@ class Decoder:
             shape = StepShape(
                 config.hidden_size, config.intermediate_size, self.heads, self.kv_heads, self.head_dim
             )
-            native, packed = int8_steps and shape.is_supported, packs(device, dtype)
+            native, self._packed = int8_steps and shape.is_supported, packs(device, dtype)
             steps: list[StepLayer] = []
             self._layers: list[_Layer] = []
             for layer in text.layers:  # one at a time, so that only one is there twice
                 weights = _fuse(layer, self.head_dim, dtype, device)
-                self._layers.append(_Layer(weights, packed))
+                self._layers.append(_Layer(weights, self._packed))
                 if native:
                     steps.append(weights.quantised())
             self._native: NativeStep | None = None
@@ -145,7 +145,7 @@ class Decoder:
         attention sees the padding: all else is computed for the tokens alone. Also returned are all rows'
         keys and values, as views. Padding on the right needs no mask: no token sees what follows it.
         """
-        packing = Packing(lengths or [hidden.shape[1]] * len(hidden), hidden.shape[1], self.device)
+        packing = self._packing(lengths or [hidden.shape[1]] * len(hidden), hidden.shape[1])
         kept: list[tuple[Tensor, Tensor]] = []
         turns = packing.pack(self._rotary(positions))
         hidden = packing.pack(hidden)
@@ -173,17 +173,18 @@ class Decoder:
         end = start + len(hidden)
         places = torch.arange(end, device=self.device)
         visible = places <= places[start:, None]
-        turns = self._rotary(positions[:, None])[0]
+        packing = self._packing([len(hidden)], len(hidden))
+        turns, hidden = packing.pack(self._rotary(positions[:, None])), packing.pack(hidden[None])
         for index, layer in enumerate(self._layers):
-            rotated, value = self._project(layer, hidden, turns)
-            query, key = rotated.split([self.heads, self.kv_heads], dim=1)
-            states[index, 0, :, start:end] = key.transpose(0, 1)
-            states[index, 1, :, start:end] = value.transpose(0, 1)
+            rotated, value = (packing.pad(made) for made in self._project(layer, hidden, turns))
+            query, key = rotated.split([self.heads, self.kv_heads], dim=2)
+            states[index, 0, :, start:end] = key[0].transpose(0, 1)
+            states[index, 1, :, start:end] = value[0].transpose(0, 1)
             keys, values = states[index, :, None, :, :end].unbind(0)
             mixed = F.scaled_dot_product_attention(
-                query.transpose(0, 1)[None], self._per_head(keys), self._per_head(values), attn_mask=visible
+                query.transpose(1, 2), self._per_head(keys), self._per_head(values), attn_mask=visible
             )
-            hidden = self._complete(layer, hidden, mixed[0].transpose(0, 1))
+            hidden = self._complete(layer, hidden, packing.pack(mixed.transpose(1, 2)))
         return _rms_norm(hidden[list(wanted)], self._norm, self._epsilon)
 
     def decode(
@@ -225,6 +226,9 @@ class Decoder:
     def logits_of(self, hidden: Tensor, token_ids: Sequence[int]) -> Tensor:
         """Logits of a few tokens only, `[n, H]` -> `[n, len(token_ids)]`, in float32 throughout."""
         return F.linear(hidden, self._head[list(token_ids)].float())
+
+    def _packing(self, lengths: Sequence[int], longest: int) -> Packing:
+        return Packing(lengths, longest, self.device, KEPT_ROWS if self._packed else 1)
 
     def _project(self, layer: _Layer, hidden: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
         """Rotated queries and keys `[T, heads + kv_heads, d]`, and values `[T, kv_heads, d]`, of `[T, H]`."""

@@ -11,6 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+#: For every number of rows that a packed product meets, oneDNN compiles a kernel and keeps it, over half a
+#: megabyte each: over all numbers up to 512 more than a gigabyte. Callers bring multiples of this many rows.
+KEPT_ROWS = 16
+
 
 def packs(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether oneDNN can lay out weights of this dtype here."""

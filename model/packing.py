@@ -11,18 +11,21 @@ from torch import Tensor
 class Packing:
     """Where the tokens of right-padded sequences, `[B, L]`, stand once the padding is left out: `[T]`.
 
-    Where every sequence is as long as the longest, both forms are views of the same memory.
+    T is a multiple of `multiple`: the last token is repeated, and what is computed for the copies is left
+    out again. Where nothing has to be left out or repeated, both forms are views of the same memory.
     """
 
-    def __init__(self, lengths: Sequence[int], longest: int, device: torch.device) -> None:
+    def __init__(self, lengths: Sequence[int], longest: int, device: torch.device, multiple: int = 1) -> None:
         self._shape = (len(lengths), longest)
         sizes = torch.tensor(lengths)
         self._starts = (sizes.cumsum(0) - sizes).to(device)
         self._tokens: Tensor | None = None
-        if min(lengths) < longest:
+        count = sum(lengths)
+        copies = -count % multiple
+        if min(lengths) < longest or copies:
             places = torch.arange(longest)
-            real = places < sizes[:, None]
-            self._tokens = real.flatten().nonzero()[:, 0].to(device)
+            tokens = (places < sizes[:, None]).flatten().nonzero()[:, 0]
+            self._tokens = torch.cat([tokens, tokens[-1:].expand(copies)]).to(device)
             # Padding repeats its sequence's last token: it has to be finite, and nobody looks at it.
             last = torch.minimum(places, sizes[:, None] - 1)
             self._sources = (last.to(device) + self._starts[:, None]).flatten()

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from model.baseline import TransformersDecoder
 from model.decoder import Decoder
 from model.kv_cache import KVCache
+from model.linear import Linear, packs
 from model.rope import ImageSpan, prompt_positions
 from tests.model.tiny import build_tiny_model, build_tokenizer
 
@@ -196,6 +197,22 @@ def test_slots_apart_and_out_of_order_decode_as_alone():
         hidden = DECODER.decode([40] * len(slots), [cache.lengths[slot] for slot in slots], slots, cache)
         for row, slot in enumerate(slots):
             close(hidden[row], reference([*prompts[slot], 40])[-1])
+
+
+@pytest.mark.skipif(not packs(CPU, torch.float32), reason="this torch has no oneDNN")
+@torch.inference_mode()
+def test_packed_products_meet_few_numbers_of_rows(monkeypatch):
+    """oneDNN keeps a kernel for each of them, for ever."""
+    met = set()
+    original = Linear.__call__
+    monkeypatch.setattr(Linear, "__call__", lambda self, rows: met.add(len(rows)) or original(self, rows))
+    for lengths in ([5], [16], [3, 9, 4], [7, 7], [30, 1]):
+        prefill([[1] * length for length in lengths], packed=True)
+    states = torch.zeros(2, 2, 2, 40, 16)
+    hidden, positions = inputs([[1] * 21])
+    for start, end in ((0, 13), (13, 21)):
+        DECODER.extend(hidden[0, start:end], positions[:, 0, start:end], [0], states, start)
+    assert met == {16, 32}
 
 
 def test_slots_are_allocated_lowest_first_and_freed_once():

@@ -8,15 +8,22 @@ CPU = torch.device("cpu")
 
 
 @settings(deadline=None)
-@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6), extra=st.integers(0, 3))
-def test_tokens_are_packed_in_order_and_come_back_where_they_were(lengths, extra):
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    extra=st.integers(0, 3),
+    multiple=st.integers(1, 5),
+)
+def test_tokens_are_packed_in_order_and_come_back_where_they_were(lengths, extra, multiple):
     longest = max(lengths) + extra
-    packing = Packing(lengths, longest, CPU)
+    packing = Packing(lengths, longest, CPU, multiple)
     padded = torch.full((len(lengths), longest, 2), torch.nan)
     for row, length in enumerate(lengths):
         padded[row, :length] = torch.randn(length, 2)
     packed = packing.pack(padded)
-    assert torch.equal(packed, torch.cat([padded[row, :length] for row, length in enumerate(lengths)]))
+    assert len(packed) % multiple == 0
+    tokens = torch.cat([padded[row, :length] for row, length in enumerate(lengths)])
+    assert torch.equal(packed[: len(tokens)], tokens)
+    assert (packed[len(tokens) :] == tokens[-1]).all()
     again = packing.pad(packed)
     assert torch.isfinite(again).all()
     for row, length in enumerate(lengths):
