@@ -11,6 +11,7 @@ from typing import ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.metrics import CutReason, Metrics
 from service.middleware.head_limit import MAX_HEAD_BYTES
 
 
@@ -20,6 +21,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     head_seconds: ClassVar[float] = 10.0  # from a request's first byte, or the connection, to its head's end
     stall_seconds: ClassVar[float] = 30.0  # without a byte taken by a client that is being answered
     max_connections: ClassVar[int] = 1000
+    metrics: ClassVar[Metrics | None] = None  # counts connections, where there are any
 
     _head_timer: asyncio.TimerHandle | None = None
     _stall_timer: asyncio.TimerHandle | None = None
@@ -29,8 +31,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, unless there are too many already."""
         super().connection_made(transport)
+        if self.metrics is not None:
+            self.metrics.on_connection(1)
         if len(self.connections) > self.max_connections:
-            transport.abort()
+            self._cut(CutReason.TOO_MANY)
         else:
             self._watch_head()
 
@@ -38,6 +42,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """End."""
         self._forget_head()
         self._forget_stall()
+        if self.metrics is not None:
+            self.metrics.on_connection(-1)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -47,7 +53,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._unparsed > MAX_HEAD_BYTES:
-            self.transport.abort()
+            self._cut(CutReason.ENDLESS_HEAD)
         elif self._in_head or self.cycle is None or self.cycle.response_complete:
             self._watch_head()
 
@@ -119,7 +125,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self._watch_head()  # an earlier request of this connection is still being answered
         else:
-            self.transport.abort()
+            self._cut(CutReason.LATE_HEAD)
 
     def _watch_stall(self) -> None:
         waiting = self.transport.get_write_buffer_size()
@@ -130,7 +136,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.transport.get_write_buffer_size() < before:
             self._watch_stall()
         else:
-            self.transport.abort()
+            self._cut(CutReason.STALLED)
+
+    def _cut(self, reason: CutReason) -> None:
+        if self.metrics is not None:
+            self.metrics.on_connection_cut(reason)
+        self.transport.abort()
 
     def _forget_stall(self) -> None:
         if self._stall_timer is not None:
@@ -138,9 +149,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._stall_timer = None
 
 
-def bounded_protocol(max_connections: int) -> type[BoundedHttpProtocol]:
-    """The connections of one server."""
+def bounded_protocol(max_connections: int, metrics: Metrics) -> type[BoundedHttpProtocol]:
+    """The connections of one server, which counts them."""
     return cast(
         type[BoundedHttpProtocol],
-        type("ServerHttpProtocol", (BoundedHttpProtocol,), {"max_connections": max_connections}),
+        type(
+            "ServerHttpProtocol",
+            (BoundedHttpProtocol,),
+            {"max_connections": max_connections, "metrics": metrics},
+        ),
     )

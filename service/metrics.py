@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 import structlog
@@ -17,7 +19,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from index.types import CollectionInfo
+from index.types import UNUSABLE, CollectionInfo
 from model.types import Embedding, InputType, Route
 from service.problems import CATALOGUE
 
@@ -40,6 +42,15 @@ def exemplar() -> dict[str, str] | None:
     return {name: bound[name] for name in _EXEMPLAR_NAMES if name in bound} or None
 
 
+class CutReason(StrEnum):
+    """Why a connection was cut off."""
+
+    TOO_MANY = "too-many"  # there were as many open as there may be
+    LATE_HEAD = "late-head"  # a request's head took too long
+    ENDLESS_HEAD = "endless-head"  # a head, a trailer or a chunk's extension without an end
+    STALLED = "stalled"  # the client takes nothing of its answer
+
+
 class MovingMean:
     """Exponentially weighted mean: each value counts `weight`, what came before the rest."""
 
@@ -54,20 +65,31 @@ class MovingMean:
         self.value = value if self.value is None else self.value + self._weight * (value - self.value)
 
 
+@dataclass(frozen=True, slots=True)
+class DiskSpace:
+    """The file system with the collections: its size, and what of it is free."""
+
+    size: int
+    free: int
+
+
 class Reader(Protocol):
     """What is read at the moment of a scrape."""
 
     def queue_depth(self) -> int:
         """Items waiting for the model."""
 
-    def collections(self) -> Iterable[CollectionInfo]:
-        """Every collection and its count."""
+    def collections(self) -> Iterable[CollectionInfo] | None:
+        """Every collection and its count; None where the store does not answer, or not in time."""
+
+    def disk(self) -> DiskSpace | None:
+        """The collections' disk; None where they are not on one of this machine."""
 
 
 class _Collections(Collector):
     """What there is to tell of each collection, asked of the store at scrape time."""
 
-    def __init__(self, read: Callable[[], Iterable[CollectionInfo]]) -> None:
+    def __init__(self, read: Callable[[], Iterable[CollectionInfo] | None]) -> None:
         self._read = read
 
     def describe(self) -> list[GaugeMetricFamily]:
@@ -82,21 +104,49 @@ class _Collections(Collector):
                 "solomon_collection_damaged",
                 "1 where a collection cannot be served, or damage to it was met and is not mended yet.",
             ),
+            _gauge("solomon_collection_unusable", "1 where a collection cannot be served."),
             _gauge(
                 "solomon_collection_lost_documents",
                 "Documents that damage has cost a collection and that were not added again since.",
             ),
+            GaugeMetricFamily("solomon_store_up", "1 where the store answered this scrape."),
         ]
 
     def collect(self) -> list[GaugeMetricFamily]:
         """One sample a collection; of recall, where it is known."""
-        families = documents, recall, damaged, lost = self.describe()
-        for info in self._read():
+        families = documents, recall, damaged, unusable, lost, store_up = self.describe()
+        found = self._read()
+        store_up.add_metric([], found is not None)
+        for info in found or ():
             documents.add_metric([info.name], info.count)
             damaged.add_metric([info.name], info.damage is not None)
+            unusable.add_metric([info.name], info.index_kind == UNUSABLE)
             lost.add_metric([info.name], info.lost)
             if info.recall is not None:
                 recall.add_metric([info.name], info.recall)
+        return list(families)
+
+
+class _Disk(Collector):
+    """The collections' disk, where they are on one."""
+
+    def __init__(self, read: Callable[[], DiskSpace | None]) -> None:
+        self._read = read
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        """The metrics without values."""
+        return [
+            GaugeMetricFamily("solomon_data_free_bytes", "Free bytes of the disk with the collections."),
+            GaugeMetricFamily("solomon_data_size_bytes", "Size of the disk with the collections."),
+        ]
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        """Both figures, or none."""
+        families = free, size = self.describe()
+        found = self._read()
+        if found is not None:
+            free.add_metric([], found.free)
+            size.add_metric([], found.size)
         return list(families)
 
 
@@ -182,6 +232,15 @@ class Metrics:
         self.in_flight = Gauge(
             "solomon_requests_in_flight", "Calls that are being answered, health aside.", registry=registry
         )
+        self.connections = Gauge("solomon_connections", "Open connections.", registry=registry)
+        self.connections_cut = Counter(
+            "solomon_connections_cut_total",
+            "Connections that the server cut off, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in CutReason:
+            self.connections_cut.labels(reason)
         self.engine_seconds = Counter(
             "solomon_engine_seconds_total",
             "Seconds of the model's forward passes; their rate is how busy the model is, 1 at most.",
@@ -203,7 +262,7 @@ class Metrics:
         self.build = Gauge(
             "solomon_build_info",
             "1, with what is served.",
-            ["version", "model", "checkpoint", "device", "dtype"],
+            ["version", "model", "checkpoint", "device", "dtype", "decoding"],
             registry=registry,
         )
         ProcessCollector(registry=registry)
@@ -256,6 +315,14 @@ class Metrics:
         """A call was refused; `reason` is the problem's slug."""
         self.rejected.labels(reason).inc()
 
+    def on_connection(self, change: int) -> None:
+        """A connection was opened (1) or has ended (-1)."""
+        self.connections.inc(change)
+
+    def on_connection_cut(self, reason: CutReason) -> None:
+        """A connection was cut off."""
+        self.connections_cut.labels(reason).inc()
+
     def on_call(self, path: str, status: int, seconds: float) -> None:
         """A call ended; `path` is its template."""
         self.http_requests.labels(path, str(status)).inc()
@@ -265,6 +332,7 @@ class Metrics:
         """Bind what is read at scrape time; called once, when the engine and the store are open."""
         self.queue_depth.set_function(reader.queue_depth)
         self.registry.register(_Collections(reader.collections))
+        self.registry.register(_Disk(reader.disk))
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """What Prometheus scrapes, and its content type; exemplars are in OpenMetrics only."""

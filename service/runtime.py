@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,9 +17,10 @@ import anyio
 import structlog
 from opentelemetry.trace import Tracer
 
-from index.types import CollectionInfo, StoreError, VectorStore
+from index.types import VectorStore
 from model.types import Embedder, EngineObserver
 from service import problems
+from service.decoding import decoding
 from service.embedding import EmbeddingService
 from service.image_urls import ImageFetcher
 from service.images import ImageResolver
@@ -28,8 +29,9 @@ from service.mapping import retry_after
 from service.metrics import Metrics
 from service.problems import Problem
 from service.rebuilding import Rebuilds
+from service.scrape_reader import ScrapeReader
 from service.searching import SearchService
-from service.settings import Settings
+from service.settings import FAISS, Settings
 
 STORE_THREADS = 8
 FILE_THREADS = 2
@@ -171,12 +173,20 @@ class Runtime:
             _log.error("opening failed", error=str(error), kind=type(error).__name__)
             raise
         self._services = self._build(backend)
-        self.metrics.read_at_scrape(_ScrapeReader(backend))
-        info = backend.embedder.info
+        data_dir = self.settings.data_dir if self.settings.store == FAISS else None
+        self.metrics.read_at_scrape(ScrapeReader(backend.embedder, backend.store, data_dir))
+        info, decodes = backend.embedder.info, decoding(self.settings)
         self.metrics.build.labels(
-            self._version, info.model, info.checkpoint_sha256[:12], info.device, info.dtype
+            self._version, info.model, info.checkpoint_sha256[:12], info.device, info.dtype, decodes
         ).set(1)
-        _log.info("ready", seconds=round(time.perf_counter() - started, 2), model=info.model)
+        _log.info(
+            "ready",
+            seconds=round(time.perf_counter() - started, 2),
+            model=info.model,
+            device=info.device,
+            dtype=info.dtype,
+            decoding=decodes,
+        )
 
     def stop_opening(self) -> None:
         """Ask a loader that is still at work to give up."""
@@ -223,21 +233,3 @@ class Runtime:
             file_threads=anyio.CapacityLimiter(FILE_THREADS),
             opened_at=int(time.time()),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _ScrapeReader:
-    """Reads the backend for a scrape; a store that cannot answer shows no collections."""
-
-    backend: Backend
-
-    def queue_depth(self) -> int:
-        """Items waiting for the model."""
-        return self.backend.embedder.queue_depth
-
-    def collections(self) -> Iterable[CollectionInfo]:
-        """Every collection and its count."""
-        try:
-            return self.backend.store.list()
-        except StoreError:
-            return []

@@ -85,7 +85,7 @@ class Server:
             app,
             host=settings.host,
             port=settings.port,
-            http=bounded_protocol(settings.max_connections),
+            http=bounded_protocol(settings.max_connections, self._runtime.metrics),
             ws="none",
             access_log=False,  # service.middleware.access_log writes it
             log_config=None,

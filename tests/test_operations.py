@@ -19,11 +19,20 @@ class _Reader:
     def collections(self) -> list[CollectionInfo]:
         return []
 
+    def disk(self) -> None:
+        return None
 
-def metrics():
+
+def metrics_of_a_scrape() -> Metrics:
+    """The metrics of a server that is open and has not served yet."""
     exposed = Metrics()
     exposed.read_at_scrape(_Reader())
-    return sorted(family.name for family in exposed.registry.collect() if family.name.startswith("solomon_"))
+    return exposed
+
+
+def metrics():
+    families = metrics_of_a_scrape().registry.collect()
+    return sorted(family.name for family in families if family.name.startswith("solomon_"))
 
 
 @pytest.mark.parametrize("name", metrics())

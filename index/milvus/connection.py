@@ -40,7 +40,7 @@ class MilvusConnection:
         `StorageError` if pymilvus is not installed.
         """
         self._uri = uri
-        self._seconds = call_seconds
+        self.seconds = call_seconds  # that a call may take
         pymilvus = _import("pymilvus")
         # pymilvus logs each error that it raises, with a traceback; here they are raised or handled.
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
@@ -69,7 +69,7 @@ class MilvusConnection:
 
         Raises `UnknownCollection`, `StoreUnreachable` and `StorageError`.
         """
-        options.setdefault("timeout", self._seconds)
+        options.setdefault("timeout", self.seconds)
         function = getattr(self.client, method)
         with self.errors():
             try:

@@ -292,7 +292,7 @@ class MilvusStore:
 
     def _data_names(self) -> Sequence[str]:
         with self._connection.errors():
-            found = self._connection.client.list_collections()
+            found = self._connection.client.list_collections(timeout=self._connection.seconds)
         return [name for name in found if name.startswith(DATA_PREFIX)]
 
     def _names_of(self, data_name: str) -> Sequence[str]:

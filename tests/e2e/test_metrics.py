@@ -28,7 +28,13 @@ NAMES = {
     "solomon_tokens": {"kind"},
     "solomon_queue_limit": set(),
     "solomon_ready": set(),
-    "solomon_build_info": {"version", "model", "checkpoint", "device", "dtype"},
+    "solomon_build_info": {"version", "model", "checkpoint", "device", "dtype", "decoding"},
+    "solomon_collection_unusable": {"collection"},
+    "solomon_store_up": set(),
+    "solomon_data_free_bytes": set(),
+    "solomon_data_size_bytes": set(),
+    "solomon_connections": set(),
+    "solomon_connections_cut": {"reason"},
 }
 
 

@@ -305,6 +305,28 @@ def test_more_ties_than_a_search_returns_are_ranked_among_those_returned(
     assert [hit.document.id for hit in hits] == sorted(hit.document.id for hit in hits)
 
 
+def test_no_call_of_a_listing_waits_for_ever(
+    milvus_store: MilvusStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scrapes list the collections, whatever Milvus does."""
+    milvus_store.create("things", 8, "m")
+    connection, waits = milvus_store._connection, {}
+
+    class Noting:
+        def __getattr__(self, method: str) -> Callable[..., Any]:
+            def call(*args: Any, **options: Any) -> Any:
+                waits[method] = options.get("timeout")
+                return getattr(client, method)(*args, **options)
+
+            return call
+
+    client = connection.client
+    monkeypatch.setattr(connection, "client", Noting())
+    assert [info.name for info in milvus_store.list()] == ["things"]
+    assert len(waits) > 2
+    assert set(waits.values()) == {connection.seconds}
+
+
 def test_a_lite_database_belongs_to_one_process(tmp_path: Path) -> None:
     uri = str(tmp_path / "folder" / "lite.db")
     store = MilvusStore(uri)

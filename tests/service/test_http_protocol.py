@@ -10,6 +10,7 @@ import pytest
 import uvicorn
 
 from service.http_protocol import BoundedHttpProtocol
+from service.metrics import Metrics
 from service.middleware.head_limit import MAX_HEAD_BYTES
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -216,3 +217,45 @@ def test_a_request_that_takes_long_is_not_cut_off():
     with listening(slow) as (_, address), socket.create_connection(address, timeout=PATIENCE) as connection:
         connection.sendall(HEAD + b"\r\n" + HEAD)  # and a part of the next head, which waits its turn
         assert answered(connection)
+
+
+@pytest.mark.parametrize(
+    ("reason", "sent", "part"),
+    [
+        ("late-head", HEAD, None),
+        ("endless-head", HEAD, b"a" * 4096),
+        ("stalled", b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n", None),
+        ("too-many", None, None),
+    ],
+)
+def test_connections_are_counted_and_why_they_were_cut_off(reason, sent, part):
+    counting = Metrics()
+
+    class Counted(Hasty):
+        metrics = counting
+
+    def sample(name, **labels):
+        return counting.registry.get_sample_value(name, labels)
+
+    with listening(answer, Counted) as (server, address), contextlib.ExitStack() as opened:
+
+        def connect():
+            return opened.enter_context(socket.create_connection(address, timeout=PATIENCE))
+
+        before = sample("solomon_connections_cut_total", reason=reason)
+        assert before == sample("solomon_connections") == 0
+        if sent is None:
+            for connection in [connect() for _ in range(Hasty.max_connections + 4)]:
+                ends(connection)
+        else:
+            connection = connect()
+            connection.sendall(sent)
+            if part is not None:
+                send_for_ever(connection, part)
+            elif reason == "stalled":
+                connection.recv(1, socket.MSG_PEEK)
+            else:
+                ends(connection)
+        assert idle(server)
+        assert sample("solomon_connections_cut_total", reason=reason) >= 1
+        assert sample("solomon_connections") == 0

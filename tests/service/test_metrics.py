@@ -30,6 +30,12 @@ NAMES = [
     "solomon_queue_limit",
     "solomon_ready",
     "solomon_build_info",
+    "solomon_collection_unusable",
+    "solomon_store_up",
+    "solomon_data_free_bytes",
+    "solomon_data_size_bytes",
+    "solomon_connections",
+    "solomon_connections_cut_total",
     "process_resident_memory_bytes",
 ]
 
