@@ -4,7 +4,10 @@
 #   docker build --build-arg TORCH_INDEX=URL -t solomon:0.1.0-cpu .     URL: the index of torch's CPU builds
 #   docker build --target cuda -t solomon:0.1.0-cuda .
 # The image runs as user 10001, writes to /data, /cache and /tmp only, and needs no network if BAKE=true:
-#   docker run --read-only --tmpfs /tmp -v data:/data -p 8080:8080 -e SOLOMON_API_KEYS=... solomon:0.1.0-cpu
+#   docker run --read-only --tmpfs /tmp -v data:/data -p 8080:8080 --stop-timeout 70 \
+#     -e SOLOMON_API_KEYS=... solomon:0.1.0-cpu
+# Stopping takes up to 70 s: 5 to drain, 30 for calls in flight, 3 to hand back, and the snapshots; docker's own
+# 10 s would kill it before.
 # Large layers come first and change least: dependencies, base weights, Solomon itself.
 
 ARG PYTHON_VERSION=3.11.13

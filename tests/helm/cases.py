@@ -68,6 +68,8 @@ CASES = {
     "open": OPEN,
     "secret": KEYS,
     "keys": {"auth": {"keys": ["one", "two"]}},
+    "cpu limit": {**OPEN, "resources": {"limits": {"cpu": "1500m"}}},
+    "no cpu": {**OPEN, "resources": {"requests": {"cpu": None}}},
     "own claim": {**OPEN, "store": {"faiss": {"volume": {"existingClaim": "mine", "storageClass": "fast"}}}},
     "storage class": {**OPEN, "store": {"faiss": {"volume": {"storageClass": "fast", "size": "1Ti"}}}},
     "checkpoint claim": {

@@ -4,6 +4,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from service.auth.keys import ALL_SCOPES, digest_of, new_key, read_key_file
+from service.auth.scopes import Scope
 from service.settings import Settings
 from tests.helm.cases import CASES, EVERYTHING, KEYS, MILVUS, OPEN
 from tests.helm.chart import CHART, FULL_NAME, environment, helm, one, pod, render
@@ -34,14 +36,26 @@ def test_kubernetes_schemas_accept_what_is_rendered(name):
             kubernetes_validate.validate(manifest, version, strict=True)
 
 
+def as_the_pod_has_it(key, value):
+    """A variable's value; what is taken from elsewhere is made up."""
+    if isinstance(value, str):
+        return value
+    return "2" if "resourceFieldRef" in value else "from-a-secret"
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_every_variable_is_a_setting_with_a_valid_value(name, monkeypatch):
-    variables = environment(render(CASES[name]))
+def test_every_variable_is_a_setting_with_a_valid_value(name, monkeypatch, tmp_path):
+    manifests = render(CASES[name])
+    variables = environment(manifests)
     given = {key: value for key, value in variables.items() if key.startswith("SOLOMON_")}
     known = {f"SOLOMON_{field.upper()}" for field in Settings.model_fields} | {"SOLOMON_CACHE_DIR"}
     assert set(given) <= known
     for key, value in given.items():
-        monkeypatch.setenv(key, value if isinstance(value, str) else "from-a-secret")
+        monkeypatch.setenv(key, as_the_pod_has_it(key, value))
+    if "SOLOMON_API_KEYS_FILE" in given:  # which is not mounted here
+        made = [m["stringData"]["api-keys"] for m in manifests if m["kind"] == "Secret"]
+        (tmp_path / "api-keys").write_text(made[0] if made else new_key([Scope.EMBED], None, None)[1])
+        monkeypatch.setenv("SOLOMON_API_KEYS_FILE", str(tmp_path / "api-keys"))
     assert Settings().port == 8080
 
 
@@ -103,11 +117,55 @@ def test_the_grace_period_covers_every_step_of_stopping(name):
     assert noticed < float(variables["SOLOMON_DRAIN_SECONDS"])
 
 
-def test_keys_come_from_a_secret():
-    assert environment(render(KEYS))["SOLOMON_API_KEYS"]["secretKeyRef"]["name"] == "solomon-keys"
-    manifests = render({"auth": {"keys": ["one", "two"]}})
-    reference = environment(manifests)["SOLOMON_API_KEYS"]["secretKeyRef"]
-    assert one(manifests, "Secret", reference["name"])["stringData"][reference["key"]] == "one,two"
+def keys_secret(manifests):
+    """The name of the Secret, and its key, that are mounted where the server reads its keys."""
+    spec = pod(manifests)
+    (mount,) = (m for m in spec["containers"][0]["volumeMounts"] if m["name"] == "keys")
+    (volume,) = (v for v in spec["volumes"] if v["name"] == "keys")
+    (item,) = volume["secret"]["items"]
+    assert "subPath" not in mount, "a file mounted so does not follow the Secret"
+    assert environment(manifests)["SOLOMON_API_KEYS_FILE"] == f"{mount['mountPath']}/{item['path']}"
+    return volume["secret"]["secretName"], item["key"]
+
+
+def test_keys_come_from_a_secret_that_is_mounted():
+    assert keys_secret(render(KEYS)) == ("solomon-keys", "api-keys")
+    named = {"auth": {"existingSecret": "solomon-keys", "existingSecretKey": "lines"}}
+    assert keys_secret(render(named)) == ("solomon-keys", "lines")
+    assert "SOLOMON_API_KEYS_FILE" not in environment(render(OPEN))
+
+
+def test_keys_in_the_values_are_hashed_and_a_change_of_them_restarts_nothing(tmp_path):
+    key, line = new_key([Scope.SEARCH], None, "shop")
+    manifests = render({"auth": {"keys": ["plain one", line]}})
+    name, entry = keys_secret(manifests)
+    lines = one(manifests, "Secret", name)["stringData"][entry]
+    assert "plain one" not in lines
+    (tmp_path / "keys").write_text(lines)
+    assert [(found.digest, found.scopes) for found in read_key_file(tmp_path / "keys")] == [
+        (digest_of("plain one"), ALL_SCOPES),
+        (digest_of(key), {Scope.SEARCH}),
+    ]
+    assert one(manifests, "StatefulSet") == one(render({"auth": {"keys": ["two"]}}), "StatefulSet")
+
+
+@pytest.mark.parametrize(
+    ("resources", "taken"),
+    [
+        ({}, "requests.cpu"),
+        ({"limits": {"cpu": "1500m", "memory": "6Gi"}}, "limits.cpu"),
+        ({"requests": {"cpu": None}}, None),
+    ],
+)
+def test_threads_follow_the_resources_of_the_pod(resources, taken):
+    found = environment(render({**OPEN, "resources": resources})).get("SOLOMON_THREADS")
+    assert (found and found["resourceFieldRef"]["resource"]) == taken
+    given = environment(render({**OPEN, "resources": resources, "model": {"threads": 3}}))
+    assert given["SOLOMON_THREADS"] == "3"
+
+
+def test_a_stateful_pod_that_never_becomes_ready_can_be_replaced():
+    assert one(render(OPEN), "StatefulSet")["spec"]["podManagementPolicy"] == "Parallel"
 
 
 def test_a_gpu_is_asked_for_with_its_image_and_its_nodes(everything):
@@ -150,8 +208,42 @@ def test_prometheus_finds_the_service_and_its_key(everything):
     assert monitor["metadata"]["labels"]["release"] == "prom"
 
 
+def watched(job):
+    """The file of rules for one job of the namespace that the tests install into."""
+    text = (CHART / "files" / "rules.yaml").read_text("utf-8")
+    return text.replace('job="solomon"', f'namespace="search", job="{job}"')
+
+
+@pytest.mark.parametrize(
+    ("values", "job"),
+    [
+        ({}, "solomon"),
+        ({"nameOverride": "vectors"}, "vectors"),
+        ({"nameOverride": "vectors", "monitoring": {"rules": {"enabled": True, "job": "pods"}}}, "pods"),
+    ],
+)
+def test_rules_watch_the_job_under_which_the_release_is_scraped(values, job):
+    manifests = render({**CASES["watched"], **{"monitoring": CASES["watched"]["monitoring"], **values}})
+    (rule,) = (m for m in manifests if m["kind"] == "PrometheusRule")
+    assert rule["spec"] == yaml.safe_load(watched(job))
+    for monitor in (m for m in manifests if m["kind"] == "ServiceMonitor"):
+        label = monitor["spec"]["jobLabel"]
+        (service,) = (
+            m for m in manifests if m["kind"] == "Service" and "solomon/scrape" in m["metadata"]["labels"]
+        )
+        assert service["metadata"]["labels"][label] == job
+
+
+def test_runbooks_are_where_the_values_say():
+    base = "https://wiki.example.org/solomon"
+    monitoring = {"rules": {"enabled": True, "runbookUrl": base}}
+    groups = one(render({**OPEN, "monitoring": monitoring}), "PrometheusRule")["spec"]["groups"]
+    alerts = [rule for group in groups for rule in group["rules"] if "alert" in rule]
+    for rule in alerts:
+        assert rule["annotations"]["runbook_url"] == f"{base}#{rule['alert'].lower()}"
+
+
 def test_rules_and_dashboard_are_the_files_themselves(everything):
-    rules = yaml.safe_load((CHART / "files" / "rules.yaml").read_text("utf-8"))
-    assert one(everything, "PrometheusRule")["spec"] == rules
+    assert one(everything, "PrometheusRule")["spec"] == yaml.safe_load(watched("solomon"))
     shown = one(everything, "ConfigMap", f"{FULL_NAME}-dashboard")["data"]["solomon.json"]
     assert shown == (CHART / "files" / "dashboard.json").read_text("utf-8").rstrip("\n")

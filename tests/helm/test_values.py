@@ -6,6 +6,7 @@ import re
 import pytest
 import yaml
 
+from service.settings import Settings
 from tests.helm.cases import KEYS, MILVUS, OPEN
 from tests.helm.chart import CHART, refusal
 
@@ -37,6 +38,16 @@ def test_the_readme_explains_nothing_that_is_not_there():
         r"`([^`]+)`", "".join(row.split("|")[1] for row in table.splitlines() if row.startswith("| `"))
     )
     assert sorted(told) == sorted(leaves(VALUES))
+
+
+def test_the_readme_names_the_settings_that_have_no_value():
+    """What `extraEnv` is for."""
+    templates = "".join(path.read_text("utf-8") for path in (CHART / "templates").glob("*.tpl"))
+    rest = {f"SOLOMON_{field.upper()}" for field in Settings.model_fields} - set(
+        re.findall(r"SOLOMON_\w+", templates)
+    )
+    (row,) = (line for line in README.splitlines() if line.startswith("| `extraEnv`"))
+    assert set(re.findall(r"SOLOMON_\w+", row)) == rest
 
 
 def closed(schema, path=""):
@@ -91,6 +102,17 @@ def test_the_schema_knows_every_value_and_no_other():
             {**OPEN, "limits": {"allowedHosts": ["a"]}, "monitoring": {"serviceMonitor": {"enabled": True}}},
             "allowedHosts",
         ),
+        (
+            {
+                **OPEN,
+                "networkPolicy": {"ingressFrom": [{"podSelector": {}}]},
+                "monitoring": {"serviceMonitor": {"enabled": True}},
+            },
+            "networkPolicy.metricsFrom",
+        ),
+        ({**OPEN, "limits": {"maxQueue": 255}}, "limits.maxItems"),
+        ({**OPEN, "limits": {"maxBodyBytes": 2**29}}, "limits.maxTotalBodyBytes"),
+        ({**OPEN, "monitoring": {"rules": {"runbookUrl": "wiki"}}}, "runbookUrl"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -9,11 +9,8 @@
 - {name: HF_HOME, value: /cache/huggingface}
 - {name: HOME, value: /tmp}
 {{- if include "solomon.hasKeys" . }}
-- name: SOLOMON_API_KEYS
-  valueFrom:
-    secretKeyRef:
-      name: {{ include "solomon.keysSecret" . }}
-      key: {{ include "solomon.keysSecretKey" . }}
+- name: SOLOMON_API_KEYS_FILE
+  value: {{ printf "%s/%s" (include "solomon.keysFolder" .) (include "solomon.keysSecretKey" .) }}
 {{- else }}
 - {name: SOLOMON_ALLOW_OPEN, value: "true"}
 {{- end }}
@@ -65,9 +62,19 @@
 {{- end }}
 - name: SOLOMON_DTYPE
   value: {{ .Values.model.dtype | quote }}
+{{- $limits := default dict .Values.resources.limits }}
+{{- $requests := default dict .Values.resources.requests }}
 {{- if .Values.model.threads }}
 - name: SOLOMON_THREADS
   value: {{ .Values.model.threads | int | quote }}
+{{- else if or $limits.cpu $requests.cpu }}
+# Kubernetes rounds up to whole cores.
+- name: SOLOMON_THREADS
+  valueFrom:
+    resourceFieldRef:
+      containerName: solomon
+      resource: {{ ternary "limits.cpu" "requests.cpu" (not (empty $limits.cpu)) }}
+      divisor: "1"
 {{- end }}
 {{- if not (kindIs "invalid" .Values.model.augmentThreshold) }}
 - name: SOLOMON_AUGMENT_THRESHOLD
@@ -81,6 +88,8 @@
   value: {{ .Values.limits.maxQueue | int | quote }}
 - name: SOLOMON_MAX_BODY_BYTES
   value: {{ .Values.limits.maxBodyBytes | int | quote }}
+- name: SOLOMON_MAX_TOTAL_BODY_BYTES
+  value: {{ .Values.limits.maxTotalBodyBytes | int | quote }}
 - name: SOLOMON_MAX_IMAGE_BYTES
   value: {{ .Values.limits.maxImageBytes | int | quote }}
 - name: SOLOMON_REQUEST_TIMEOUT_SECONDS

@@ -51,6 +51,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if .Values.auth.existingSecret -}}{{ .Values.auth.existingSecretKey }}{{- else -}}api-keys{{- end -}}
 {{- end -}}
 
+{{- define "solomon.keysFolder" -}}/etc/solomon/keys{{- end -}}
+
+{{/* The lines of auth.keys as a key file has them: a plain key becomes its hash, with every scope. */}}
+{{- define "solomon.keyLines" -}}
+{{- range .Values.auth.keys }}
+{{ if hasPrefix "sha256:" . }}{{ . }}{{ else }}{{ printf "sha256:%s scopes=all" (sha256sum .) }}{{ end }}
+{{- end }}
+{{- end -}}
+
 {{- define "solomon.isMilvus" -}}
 {{- if eq .Values.store.kind "milvus" -}}true{{- end -}}
 {{- end -}}
@@ -106,6 +115,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- if and .Values.monitoring.serviceMonitor.enabled .Values.limits.allowedHosts -}}
 {{- fail "Prometheus calls pods by their addresses, which limits.allowedHosts refuses: leave it empty and let the ingress check names" -}}
+{{- end -}}
+{{- if and .Values.monitoring.serviceMonitor.enabled .Values.networkPolicy.enabled .Values.networkPolicy.ingressFrom (not .Values.networkPolicy.metricsFrom) -}}
+{{- fail "networkPolicy.ingressFrom keeps Prometheus out: name where it runs in networkPolicy.metricsFrom" -}}
+{{- end -}}
+{{- if lt (int .Values.limits.maxQueue) (int .Values.limits.maxItems) -}}
+{{- fail "limits.maxQueue is below limits.maxItems: a full call could never be accepted" -}}
+{{- end -}}
+{{- if lt (int .Values.limits.maxTotalBodyBytes) (int .Values.limits.maxBodyBytes) -}}
+{{- fail "limits.maxTotalBodyBytes is below limits.maxBodyBytes: the largest body could never be accepted" -}}
 {{- end -}}
 {{- if gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas) -}}
 {{- fail "autoscaling.minReplicas is above autoscaling.maxReplicas" -}}

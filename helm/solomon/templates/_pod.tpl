@@ -8,9 +8,6 @@ metadata:
     {{- end }}
   annotations:
     kubectl.kubernetes.io/default-container: solomon
-    {{- if .Values.auth.keys }}
-    checksum/api-keys: {{ join "," .Values.auth.keys | sha256sum }}
-    {{- end }}
     {{- with .Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -90,6 +87,9 @@ spec:
         - {name: data, mountPath: /data}
         - {name: cache, mountPath: /cache}
         - {name: tmp, mountPath: /tmp}
+        {{- if include "solomon.hasKeys" . }}
+        - {name: keys, mountPath: {{ include "solomon.keysFolder" . }}, readOnly: true}
+        {{- end }}
         {{- if eq .Values.model.source "pvc" }}
         - name: checkpoint
           mountPath: {{ .Values.model.path | quote }}
@@ -102,6 +102,15 @@ spec:
         {{- end }}
   volumes:
     - {name: tmp, emptyDir: {sizeLimit: 1Gi}}
+    {{- if include "solomon.hasKeys" . }}
+    # A whole folder, since what is mounted by subPath does not follow the Secret.
+    - name: keys
+      secret:
+        secretName: {{ include "solomon.keysSecret" . }}
+        defaultMode: 0440
+        items:
+          - {key: {{ include "solomon.keysSecretKey" . }}, path: {{ include "solomon.keysSecretKey" . }}}
+    {{- end }}
     - name: cache
       {{- if .Values.model.cache.existingClaim }}
       persistentVolumeClaim:
