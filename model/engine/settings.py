@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from model.engine.cores import usable_cores
 from model.kernels.library import instruction_set
 
 # Parts of a long prompt are of equal length, and the last must hold the three tokens that are read.
@@ -98,12 +99,12 @@ class EngineSettings:
         return self.int8_steps
 
     def thread_count(self) -> int:
-        """CPU threads for torch: as set here, else OMP_NUM_THREADS, else the cores of the process."""
+        """CPU threads for torch: as set here, else OMP_NUM_THREADS, else the cores the process may use."""
         if self.threads is not None:
             return self.threads
         if "OMP_NUM_THREADS" in os.environ:
             return torch.get_num_threads()
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return usable_cores()
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
