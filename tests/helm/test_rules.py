@@ -8,8 +8,8 @@ import subprocess
 import pytest
 import yaml
 
-from tests.test_operations import metrics_of_a_scrape
 from tests.helm.chart import CHART, ROOT
+from tests.test_operations import metrics_of_a_scrape
 
 RULES = CHART / "files" / "rules.yaml"
 CASES = ROOT / "tests" / "helm" / "rules_test.yaml"

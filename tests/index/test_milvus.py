@@ -309,7 +309,6 @@ def test_no_call_of_a_listing_waits_for_ever(
     milvus_store: MilvusStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scrapes list the collections, whatever Milvus does."""
-    milvus_store.create("things", 8, "m")
     connection, waits = milvus_store._connection, {}
 
     class Noting:
