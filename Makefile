@@ -49,7 +49,7 @@ docs: reference ## Build the documentation into site/; DOCS=serve shows it while
 	$(BIN)/mkdocs $(or $(DOCS),build --strict)
 
 clean: ## Remove .venv and caches; collections and the model cache stay.
-	rm -rf $(VENV) build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build site model/kernels/*.so *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

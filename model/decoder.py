@@ -73,10 +73,12 @@ class Decoder:
         dtype: torch.dtype,
         device: torch.device,
         int8_steps: bool = False,
+        threads: int | None = None,
     ) -> None:
         """Copy the text weights out of `model`. Raises `ValueError` for a variant that is not supported.
 
-        `int8_steps`: decode by the compiled kernels (CPU only) where they support the model's sizes.
+        `int8_steps`: decode by the compiled kernels (CPU only) where they support the model's sizes, with
+        so many `threads` (None: torch's).
         """
         text = model.model.language_model
         config = text.config
@@ -101,7 +103,8 @@ class Decoder:
             shape = StepShape(
                 config.hidden_size, config.intermediate_size, self.heads, self.kv_heads, self.head_dim
             )
-            native, self._packed = int8_steps and shape.is_supported, packs(device, dtype)
+            native = int8_steps and shape.is_supported and device.type == "cpu"
+            self._packed = packs(device, dtype)
             steps: list[StepLayer] = []
             self._layers: list[_Layer] = []
             for layer in text.layers:  # one at a time, so that only one is there twice
@@ -111,8 +114,9 @@ class Decoder:
                     steps.append(weights.quantised())
             self._native: NativeStep | None = None
             if native:
-                head, threads = quantised(self._head), torch.get_num_threads()
-                self._native = NativeStep(shape, steps, self._norm, head, self._epsilon, threads)
+                members = threads or torch.get_num_threads()
+                head = quantised(self._head)
+                self._native = NativeStep(shape, steps, self._norm, head, self._epsilon, members)
 
     @property
     def vocabulary_rows(self) -> int:
@@ -123,6 +127,11 @@ class Decoder:
     def projection_weights(self) -> int:
         """Weights that every token of a prefill is multiplied with; embeddings and head are none of them."""
         return sum(layer.weights for layer in self._layers)
+
+    @property
+    def step_threads(self) -> int | None:
+        """Threads of the compiled kernels; None where torch decodes."""
+        return None if self._native is None else self._native.threads
 
     @property
     def decode_bytes(self) -> int:

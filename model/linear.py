@@ -7,6 +7,8 @@ result, while its own is still in registers: a gated MLP's inner values are then
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,12 +19,19 @@ KEPT_ROWS = 16
 
 
 def packs(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether oneDNN can lay out weights of this dtype here."""
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    """Whether oneDNN can lay out weights of this dtype here, and multiply with them."""
+    return device.type == "cpu" and _packs_on_cpu(dtype)
+
+
+@cache
+def _packs_on_cpu(dtype: torch.dtype) -> bool:
+    if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
         return False
-    if dtype == torch.bfloat16:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return dtype == torch.float32
+    try:  # the operators are torch.compile's, not for the public: another torch may lack them
+        one = torch.eye(16, dtype=dtype)
+        return bool(torch.equal(Linear(one, None, packed=True)(one), one))
+    except (AttributeError, RuntimeError, TypeError):
+        return False
 
 
 class Linear:

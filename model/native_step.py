@@ -23,6 +23,7 @@ GROUP = 64  # weights of a row that share a scale
 ROWS = 4  # rows whose weights lie together; both as in kernels.h
 _LANES = 16  # a vector's floats at most: every size is a multiple of it
 _LARGEST = 127
+_ROWS_AT_ONCE = 4096  # a multiple of ROWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +68,21 @@ class StepWeight:
 def quantised(weight: Tensor, bias: Tensor | None = None) -> StepWeight:
     """The nearest int8 weight of `[out, in]`: each group's largest value becomes 127 or -127."""
     rows, columns = weight.shape
-    padded = F.pad(weight.detach().float(), (0, -columns % GROUP, 0, -rows % ROWS))
+    # Some rows at a time: widened at once, a large vocabulary's matrix would take gigabytes.
+    parts = [_blocks(part) for part in weight.detach().split(_ROWS_AT_ONCE)]
+    wide_bias = None if bias is None else bias.detach().float().contiguous()
+    return StepWeight(torch.cat(parts), rows, columns, wide_bias)
+
+
+def _blocks(weight: Tensor) -> Tensor:
+    """The kernels' blocks of a weight, or of some of its rows."""
+    rows, columns = weight.shape
+    padded = F.pad(weight.float(), (0, -columns % GROUP, 0, -rows % ROWS))
     groups = padded.view(-1, ROWS, padded.shape[1] // GROUP, GROUP).transpose(1, 2)
     scales = groups.abs().amax(-1, keepdim=True) / _LARGEST
     values = (groups / torch.where(scales > 0, scales, 1.0)).round_().to(torch.int8)
     stored = [part.contiguous().view(torch.uint8).flatten(2) for part in (scales, values)]
-    wide_bias = None if bias is None else bias.detach().float().contiguous()
-    return StepWeight(torch.cat(stored, dim=-1), rows, columns, wide_bias)
+    return torch.cat(stored, dim=-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +119,13 @@ class NativeStep:
         epsilon: float,
         threads: int,
     ) -> None:
-        """Starts the threads. Raises `RuntimeError` where no kernels are compiled or no thread starts."""
+        """Starts the threads.
+
+        Raises `ValueError` for sizes that are not supported, `RuntimeError` where no kernels are compiled
+        or no thread starts.
+        """
+        if not shape.is_supported:
+            raise ValueError(f"The kernels need sizes that are multiples of {_LANES}, not {shape}.")
         kernels = library()
         if kernels is None:
             raise RuntimeError("No kernels are compiled: get a C compiler, then install Solomon again.")
@@ -118,15 +133,16 @@ class NativeStep:
         self._kept = (layers, norm, head)  # the kernels have their addresses
         self._shape = shape
         self._head = head
-        self._threads = threads
+        self.threads = threads
         self._layers = (Layer * len(layers))(*(layer.described() for layer in layers))
         sizes = (shape.hidden, shape.intermediate, shape.heads, shape.kv_heads, shape.head_dim)
         self._decoder = DecoderWeights(self._layers, norm.data_ptr(), len(layers), *sizes, epsilon)
         self._team = kernels.team_new(threads)
         if not self._team:
             raise RuntimeError(f"{threads} threads could not be started; set fewer (SOLOMON_THREADS).")
-        weakref.finalize(self, kernels.team_free, self._team)
-        self._workspace = torch.empty(0)
+        # Not at the interpreter's exit, when a thread may still decode: the process ends the others itself.
+        weakref.finalize(self, kernels.team_free, self._team).atexit = False
+        self._workspace = _floats(0)
 
     @property
     def stored_bytes(self) -> int:
@@ -144,9 +160,12 @@ class NativeStep:
         if max(lengths) >= cache.capacity:
             raise IndexError(f"A slot is full: it holds {cache.capacity} positions.")
         count, states = len(slots), cache.states
-        places = torch.tensor([list(slots), lengths], dtype=torch.int32)
+        _check(hidden, self._shape.hidden)
+        if states.dtype not in (torch.float32, torch.bfloat16) or not states.is_contiguous():
+            raise ValueError("The KV cache must be contiguous float32 or bfloat16.")
+        places = torch.tensor([list(slots), lengths], dtype=torch.int32, device="cpu")
         turned = torch.view_as_real(turns).contiguous()
-        floats = self._kernels.step_floats(self._decoder, count, cache.capacity, self._threads)
+        floats = self._kernels.step_floats(self._decoder, count, cache.capacity, self.threads)
         layer_stride, kind_stride, slot_stride = states.stride()[:3]
         step = Step(
             decoder=ctypes.pointer(self._decoder),
@@ -169,13 +188,14 @@ class NativeStep:
     def logits(self, hidden: Tensor) -> Tensor:
         """Products of the output matrix, `[n, H]` float32 -> `[n, V]` float32."""
         product, rows = self._head.described(), hidden.contiguous()
-        result = torch.empty(len(rows), product.rows)
+        _check(rows, self._head.columns)
+        result = _floats(len(rows), product.rows)
         work = Multiplication(
             product=product,
             count=len(rows),
             rows=rows.data_ptr(),
             result=result.data_ptr(),
-            workspace=self._room(self._kernels.multiply_floats(product, len(rows), self._threads)),
+            workspace=self._room(self._kernels.multiply_floats(product, len(rows), self.threads)),
         )
         self._kernels.multiply_run(self._team, work)
         return result
@@ -183,5 +203,17 @@ class NativeStep:
     def _room(self, floats: int) -> int:
         """The address of so many floats, kept from call to call."""
         if self._workspace.numel() < floats:
-            self._workspace = torch.empty(floats)
+            self._workspace = _floats(floats)
         return self._workspace.data_ptr()
+
+
+def _check(rows: Tensor, columns: int) -> None:
+    """What is behind an address cannot be checked any more. Raises `ValueError`."""
+    sound = rows.dtype == torch.float32 and rows.device.type == "cpu" and rows.is_contiguous()
+    if not sound or rows.ndim != 2 or rows.shape[1] != columns:
+        raise ValueError(f"Rows must be contiguous float32 [n, {columns}] on the CPU.")
+
+
+def _floats(*shape: int) -> Tensor:
+    """Room for float32, whatever torch's default dtype and device are at the moment."""
+    return torch.empty(*shape, dtype=torch.float32, device="cpu")

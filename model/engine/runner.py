@@ -60,7 +60,8 @@ class Runner:
         self._settings = settings
         self.decoder: Decoder | TransformersDecoder
         if settings.decoder == "solomon":
-            self.decoder = Decoder(loaded.model, self.dtype, self.device, settings.quantises_steps())
+            int8_steps, threads = settings.quantises_steps(), settings.thread_count()
+            self.decoder = Decoder(loaded.model, self.dtype, self.device, int8_steps, threads)
         else:
             self.decoder = TransformersDecoder(loaded.model, self.dtype, self.device)
         self._tower = loaded.model.model.visual

@@ -67,6 +67,8 @@ class EngineSettings:
             raise ValueError(f"threads must be at least 1, not {self.threads}.")
         if self.dtype not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"dtype must be auto, float32 or bfloat16, not {self.dtype!r}.")
+        if self.int8_steps and self.torch_device().type != "cpu":
+            raise ValueError("int8_steps decodes on a CPU; set device to cpu, or leave int8_steps out.")
 
     def longest_augmentation(self, default: int) -> int:
         """Most answer tokens of a request to a model that writes `default` by itself."""
@@ -94,8 +96,9 @@ class EngineSettings:
     def quantises_steps(self) -> bool:
         """Whether decode steps use int8 weights."""
         if self.int8_steps is None:
-            compiled = self.torch_device().type == "cpu" and instruction_set() is not None
-            return compiled and self.dtype == "auto"
+            # What the kernels do without vectors of 8 is slower than torch.
+            fast = instruction_set() not in (None, "baseline")
+            return fast and self.torch_device().type == "cpu" and self.dtype == "auto"
         return self.int8_steps
 
     def thread_count(self) -> int:

@@ -122,7 +122,7 @@ static const Kernels variants[] = {
 #endif
     {"baseline", step_job_baseline, multiply_job_baseline},
 };
-static const Kernels *chosen;
+static const Kernels *_Atomic chosen;
 
 static int runs_here(const Kernels *kernels) {
 #ifdef X86_VARIANTS
@@ -142,6 +142,10 @@ static const Kernels *kernels(void) {
         if (runs_here(&variants[at]))
             chosen = &variants[at];
     return chosen;
+}
+
+size_t kernels_layout(void) {
+    return sizeof(Block) + sizeof(Product) + sizeof(Layer) + sizeof(Decoder) + sizeof(Step) + sizeof(Multiplication);
 }
 
 const char *kernels_name(void) { return kernels()->name; }

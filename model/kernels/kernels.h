@@ -83,6 +83,9 @@ size_t multiply_floats(const Product *product, int count, int members);
 void step_run(Team *team, Step *step);
 void multiply_run(Team *team, Multiplication *multiplication);
 
+/* Bytes of the structures above together, by which a caller knows whether it means the same ones. */
+size_t kernels_layout(void);
+
 /* The instruction set in use, and its choice by name: 0 where the CPU or this build lacks it. */
 const char *kernels_name(void);
 int kernels_choose(const char *name);

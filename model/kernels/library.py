@@ -82,16 +82,23 @@ class Multiplication(Structure):
     ]
 
 
+#: Bytes of all structures together: kernels that an older Solomon compiled would take them for others.
+_BLOCK_BYTES = 4 * 4 + 4 * 64  # ROWS scales, and ROWS times GROUP weights
+_STRUCTURES = (Product, Layer, DecoderWeights, Step, Multiplication)
+_LAYOUT = _BLOCK_BYTES + sum(ctypes.sizeof(structure) for structure in _STRUCTURES)
+
+
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels; None where the installation could not compile them."""
+    """The compiled kernels; None where there are none, or others than this version's."""
     folder = Path(__file__).parent
     for suffix in importlib.machinery.EXTENSION_SUFFIXES:
         if (path := folder / f"_kernels{suffix}").is_file():
             try:
-                return _declared(ctypes.CDLL(str(path)))
-            except OSError:  # of another platform, or against a newer C library
+                found = _declared(ctypes.CDLL(str(path)))
+            except (OSError, AttributeError):  # of another platform, C library, or version of Solomon
                 return None
+            return found if found.kernels_layout() == _LAYOUT else None
     return None
 
 
@@ -104,6 +111,7 @@ def _declared(found: ctypes.CDLL) -> ctypes.CDLL:
     found.multiply_floats.restype = c_size_t
     found.step_run.argtypes, found.step_run.restype = [c_void_p, POINTER(Step)], None
     found.multiply_run.argtypes, found.multiply_run.restype = [c_void_p, POINTER(Multiplication)], None
+    found.kernels_layout.argtypes, found.kernels_layout.restype = [], c_size_t
     found.kernels_name.argtypes, found.kernels_name.restype = [], c_char_p
     found.kernels_choose.argtypes, found.kernels_choose.restype = [c_char_p], c_int
     return found

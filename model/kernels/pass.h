@@ -174,7 +174,10 @@ INLINE void NAME(store_state)(void *states, int64_t at, float value, int wide) {
     }
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
-    bits += 0x7fff + (bits >> 16 & 1); /* to the nearest, ties to even */
+    if (value != value)
+        bits = 0x7fc00000; /* rounded, some NaNs would become numbers */
+    else
+        bits += 0x7fff + (bits >> 16 & 1); /* to the nearest, ties to even */
     ((uint16_t *)states)[at] = (uint16_t)(bits >> 16);
 }
 

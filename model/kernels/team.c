@@ -57,7 +57,7 @@ static unsigned next_job(Team *team, unsigned seen) {
     unsigned started;
     for (int looks = 0; looks < SPINS + YIELDS; looks++) {
         started = atomic_load_explicit(&team->started, memory_order_acquire);
-        if (started != seen)
+        if (started != seen || atomic_load_explicit(&team->ending, memory_order_relaxed))
             return started;
         if (looks < SPINS)
             pause_briefly();

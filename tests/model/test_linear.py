@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model import linear
 from model.linear import GatedLinear, Linear, packs
 
 CPU = torch.device("cpu")
@@ -34,6 +35,28 @@ def test_a_gated_product_is_the_same_packed_or_not():
         gated = GatedLinear(weight, packed)
         torch.testing.assert_close(gated(x), F.silu(gates) * ups, atol=1e-4, rtol=1e-4)
         assert gated.weights == weight.numel()
+
+
+@pytest.mark.parametrize("dtype", [d for d in (torch.float32, torch.bfloat16) if packs(CPU, d)])
+@torch.inference_mode()
+def test_every_dtype_that_is_packed_keeps_its_dtype_and_values(dtype):
+    weight, x = torch.randn(48, 32).to(dtype), torch.randn(3, 32).to(dtype)
+    product, expected = Linear(weight, None, packed=True)(x), F.linear(x.float(), weight.float())
+    assert product.dtype == dtype
+    assert torch.cosine_similarity(product.float(), expected).min() > 0.999
+
+
+def test_a_torch_without_the_operators_is_not_asked_for_them(monkeypatch):
+    def missing(*arguments):
+        raise AttributeError("no such operator")
+
+    monkeypatch.setattr(linear.Linear, "__init__", missing)
+    linear._packs_on_cpu.cache_clear()
+    try:
+        assert not packs(CPU, torch.float32)
+    finally:
+        monkeypatch.undo()
+        linear._packs_on_cpu.cache_clear()
 
 
 def test_what_onednn_does_not_compute_is_not_packed():
