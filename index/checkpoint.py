@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from index.journal import ChangeJournal
+from index.log_names import logged_error, logged_name, names_are_shown
 
 CHECKPOINT_BYTES = 64 * 2**20  # of write-ahead log, from which it is moved into the database
 
@@ -72,7 +73,9 @@ class Checkpointer:
                 found = self._connection.execute("SELECT sequence FROM collection").fetchone()
                 self._journal.restart(int(found[0]))
         except (sqlite3.DatabaseError, OSError) as error:
-            _logger.warning("the write-ahead log %s could not be emptied: %s", self._wal_path, error)
+            name = self._wal_path.parent.name  # the collection's
+            told = str(self._wal_path) if names_are_shown() else f"of collection {logged_name(name)}"
+            _logger.warning("the write-ahead log %s could not be emptied: %s", told, logged_error(error))
 
     def _run_due(self) -> None:
         self.run()

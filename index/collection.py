@@ -26,6 +26,7 @@ from index.exact_file import EXACT_FILE
 from index.filters import Filter, parse_filter
 from index.locks import CallsUnderWay, CallUnderWay
 from index.log import BeforeCommit, DocumentLog
+from index.log_names import logged_name
 from index.log_snapshot import LogSnapshot
 from index.publication import Publication
 from index.records import Record
@@ -274,7 +275,9 @@ class Collection:
     def _settle(self) -> None:
         """Make the view of the log's latest change the current one; called with writers held off."""
         if not self._views.settle(self._log.sequence()):
-            _logger.warning("the view of collection %s is behind its log and is made anew", self.name)
+            _logger.warning(
+                "the view of collection %s is behind its log and is made anew", logged_name(self.name)
+            )
             self._views.replace(view_of_log(self._log))
 
     def _switch(self, change: Callable[[View], View]) -> None:
@@ -293,7 +296,9 @@ class Collection:
             view = view_of_log(self._log)
             if view.count:
                 _logger.warning(
-                    "rebuilt the view of collection %s: no usable snapshot (%s)", self.name, reason
+                    "rebuilt the view of collection %s: no usable snapshot (%s)",
+                    logged_name(self.name),
+                    reason,
                 )
         else:
             self._upkeep.restored(mark)

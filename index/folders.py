@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from index.files import empty_directory, make_directory, move
+from index.log_names import logged_name, names_are_shown
 from index.validation import is_name
 
 _RESTORED = "restored"  # what replaces a collection whose folder is not wanted any more
@@ -105,7 +106,11 @@ class Folders:
                 make_directory(self._damaged)
                 kept = self._damaged / f"{name}.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
                 move(self._collections / name, kept)
-                _logger.warning("the damaged files of collection %s are kept in %s", name, kept)
+                _logger.warning(
+                    "the damaged files of collection %s are kept in %s",
+                    logged_name(name),
+                    kept if names_are_shown() else self._damaged,
+                )
             else:
                 unwanted = self._to_trash(name)
         move(staged, self._collections / name)

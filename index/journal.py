@@ -24,6 +24,7 @@ from typing import Any
 from zlib import crc32
 
 from index.files import replace_file
+from index.log_names import logged_error, logged_name, names_are_shown
 from index.schema import LogSettings
 from index.wal import wal_salts
 
@@ -147,7 +148,9 @@ class ChangeJournal:
 
     def _give_up(self, error: OSError) -> None:
         """Do without a journal until the next `restart`: one that lacks changes would be worse than none."""
-        _logger.warning("no change journal %s until the next checkpoint: %s", self._path, error)
+        _logger.warning(
+            "no change journal %s until the next checkpoint: %s", _told(self._path), logged_error(error)
+        )
         self.close()
         with suppress(OSError):
             os.truncate(self._path, 0)
@@ -159,7 +162,7 @@ def read_journal(path: Path) -> Journal | None:
         lines = path.read_bytes().splitlines(keepends=True)
     except OSError as error:
         if not isinstance(error, FileNotFoundError):
-            _logger.warning("the change journal %s cannot be read: %s", path, error)
+            _logger.warning("the change journal %s cannot be read: %s", _told(path), logged_error(error))
         return None
     records = [_parse(line) for line in lines if line.endswith(b"\n")]
     if not records:
@@ -171,13 +174,20 @@ def read_journal(path: Path) -> Journal | None:
         base = int(header.pop("base"))
         settings = LogSettings(**header)
     except (KeyError, TypeError, ValueError) as error:
-        _logger.warning("the change journal %s is damaged and is not used: %r", path, error)
+        _logger.warning("the change journal %s is damaged and is not used: %r", _told(path), error)
         return None
     changes = [_change(record) for record in records[1:] if record is not None]
     damaged = None in records
     if damaged:
-        _logger.warning("the change journal %s is damaged; %d of its lines are sound", path, len(changes))
+        _logger.warning(
+            "the change journal %s is damaged; %d of its lines are sound", _told(path), len(changes)
+        )
     return Journal(settings, base, changes, damaged)
+
+
+def _told(path: Path) -> str:
+    """A journal's path for a log; the folder that it is in has the collection's name."""
+    return str(path) if names_are_shown() else f"of collection {logged_name(path.parent.name)}"
 
 
 def _line(record: dict[str, Any]) -> bytes:

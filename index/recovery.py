@@ -10,6 +10,7 @@ from index.collection import LOG_FILE, Collection
 from index.folders import Folders
 from index.journal import read_journal
 from index.log import JOURNAL_FILE
+from index.log_names import logged_error, logged_name, names_are_shown
 from index.migration import is_outdated, migrate
 from index.salvage import salvage
 from index.types import DamagedLog
@@ -44,7 +45,7 @@ def open_collection(folders: Folders, name: str, make: Callable[[Path], Collecti
 
 def salvage_collection(folders: Folders, name: str, damage: DamagedLog) -> None:
     """Put what is sound of a closed collection in its place, and keep the damaged files in `damaged`."""
-    _logger.error("collection %s: %s Recovering what is sound.", name, damage)
+    _logger.error("collection %s: %s Recovering what is sound.", logged_name(name), logged_error(damage))
     folder = folders.folder(name)
     staged = folders.stage()
     kept, losses = salvage(folder / LOG_FILE, folder / JOURNAL_FILE, staged / LOG_FILE)
@@ -52,11 +53,12 @@ def salvage_collection(folders: Folders, name: str, damage: DamagedLog) -> None:
         leftover.unlink()
     folders.replace(staged, name, keep_old=True)
     lost = sum(loss.documents for loss in losses)
-    names = [loss.id or f"{loss.documents} without a name ({loss.reason})" for loss in losses]
+    told = losses if names_are_shown() else []
+    names = [loss.id or f"{loss.documents} without a name ({loss.reason})" for loss in told]
     more = f" and {len(names) - _NAMED_IN_LOG} more" if len(names) > _NAMED_IN_LOG else ""
     _logger.error(
         "collection %s: %d documents recovered, %d lost to damage%s%s; `solomon index verify` lists them",
-        name,
+        logged_name(name),
         kept,
         lost,
         ": " + ", ".join(names[:_NAMED_IN_LOG]) if names else "",
@@ -72,14 +74,14 @@ def _mend_wal(folder: Path, name: str) -> None:
     if mending is not None:
         _logger.error(
             "collection %s: its write-ahead log was damaged; %d pages were put right, %d could not be",
-            name,
+            logged_name(name),
             mending.corrected,
             mending.doubtful,
         )
 
 
 def _migrate(folders: Folders, name: str) -> None:
-    _logger.info("collection %s: migrating its log to the present format", name)
+    _logger.info("collection %s: migrating its log to the present format", logged_name(name))
     staged = folders.stage()
     migrate(folders.folder(name) / LOG_FILE, staged / LOG_FILE)
     folders.replace(staged, name)

@@ -26,6 +26,7 @@ from index.files import make_directory
 from index.folders import Folders
 from index.locks import DirectoryLock, NameLocks
 from index.log import DocumentLog
+from index.log_names import logged_error, logged_name
 from index.recovery import open_collection, salvage_collection
 from index.settings import IndexSettings
 from index.types import (
@@ -308,7 +309,7 @@ class FaissStore:
         try:
             opened = self._opened(name)
         except (StorageError, OSError) as error:
-            _logger.error("collection %s cannot be served: %s", name, error)
+            _logger.error("collection %s cannot be served: %s", logged_name(name), logged_error(error))
             self._unusable[name] = (
                 error if isinstance(error, StorageError) else StorageError(error.strerror or str(error))
             )

@@ -26,6 +26,7 @@ from index.ann_training import SegmentTraining, Stopped
 from index.exact_file import EXACT_FILE, ExactFile
 from index.flat import FlatVectors
 from index.log import DocumentLog
+from index.log_names import logged_error, logged_name, names_are_shown
 from index.settings import IndexSettings
 from index.snapshot import NO_MARK, SnapshotMark, snapshot_mark, write_snapshot
 from index.types import DamagedLog, StorageError, Vectors
@@ -162,14 +163,14 @@ class Upkeep:
                 _logger.error(
                     "upkeep of collection %s: %s What is sound is recovered by the next call to its "
                     "documents, or by `solomon index verify %s --repair`.",
-                    self._name,
-                    damage,
-                    self._name,
+                    logged_name(self._name),
+                    logged_error(damage),
+                    self._name if names_are_shown() else "NAME",
                 )
                 self.damage = damage
             except Exception:
                 # Whatever it was (memory, disk, damage), the collection is served as it is.
-                _logger.exception("upkeep of collection %s failed", self._name)
+                _logger.exception("upkeep of collection %s failed", logged_name(self._name))
                 self._rest(self._current())
 
     def _rest(self, view: View) -> None:
@@ -231,7 +232,7 @@ class Upkeep:
                 return
             _logger.warning(
                 "collection %s: %s does not reach a recall of %s",
-                self._name,
+                logged_name(self._name),
                 kind,
                 self._settings.recall_floor,
             )
@@ -253,7 +254,11 @@ class Upkeep:
         try:
             segment.exact.fill(segment.rows, self._training.walk(segment.sequence, after))
         except OSError as error:
-            _logger.warning("collection %s: exact vectors stay in the log alone: %s", self._name, error)
+            _logger.warning(
+                "collection %s: exact vectors stay in the log alone: %s",
+                logged_name(self._name),
+                logged_error(error),
+            )
             self._rest(view)
 
     def _measure_recall(self) -> None:
@@ -261,11 +266,13 @@ class Upkeep:
         view = self._current()
         measured = self._training.measured(view, list(self._searched))
         if measured is None:
-            _logger.warning("collection %s: recall fell below %s", self._name, self._settings.recall_floor)
+            _logger.warning(
+                "collection %s: recall fell below %s", logged_name(self._name), self._settings.recall_floor
+            )
             self._use_flat(view)
         else:
             self._measured_rows = len(measured.rows)
-            _logger.info("collection %s: recall@10 is %.3f", self._name, measured.recall)
+            _logger.info("collection %s: recall@10 is %.3f", logged_name(self._name), measured.recall)
             self._switch(lambda newest: newest.with_segment(measured))
 
     def _use(self, segment: AnnSegment) -> None:
@@ -273,7 +280,7 @@ class Upkeep:
         self._switch(lambda newest: newest.rebased(segment, tail, np.zeros(0, np.int64), segment.sequence))
         _logger.info(
             "collection %s: %s over %d documents, recall@10 %.3f, effort %s",
-            self._name,
+            logged_name(self._name),
             segment.kind,
             len(segment.rows),
             segment.recall,
@@ -314,6 +321,6 @@ class Upkeep:
         try:
             write_snapshot(self._snapshots.path, self._snapshots.collection, view, stop)
         except OSError as error:
-            _logger.warning("no snapshot of collection %s: %s", self._name, error)
+            _logger.warning("no snapshot of collection %s: %s", logged_name(self._name), logged_error(error))
         else:
             self.saved = self._tried

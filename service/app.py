@@ -137,7 +137,7 @@ def _add_middleware(app: FastAPI, settings: Settings, runtime: Runtime, tracing:
     if settings.checks_host:
         app.add_middleware(HostNameMiddleware, allowed=settings.allowed_hosts, metrics=metrics)
     app.add_middleware(HeadLimitMiddleware, metrics=metrics)
-    app.add_middleware(FailuresMiddleware)
+    app.add_middleware(FailuresMiddleware, metrics=metrics)
     app.add_middleware(SecurityHeadersMiddleware, docs_path=docs.PATH)
     app.add_middleware(DrainingMiddleware, runtime=runtime)
     app.add_middleware(AccessLogMiddleware, metrics=metrics)

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from index.log_names import logged_error
 from index.types import StoreError
 from model.errors import SolomonError
 from service import problems
@@ -22,6 +23,7 @@ from service.problem_responses import problem_response
 from service.problems import FieldError, Problem
 
 _MAX_ERRORS = 20
+_PROBES = frozenset({"/healthz", "/readyz"})
 _log = structlog.get_logger("solomon.failures")
 
 _MENDS: Mapping[str, str] = {
@@ -138,7 +140,9 @@ def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
     """Register a handler for each family of errors; each refusal is counted."""
 
     def answer(request: Request, problem: Problem) -> Response:
-        metrics.on_rejected(problem.kind.slug)
+        # A probe that is told "not ready" has its answer. While a server opens there are many.
+        if problem.kind is not problems.NOT_READY or request.scope["path"] not in _PROBES:
+            metrics.on_rejected(problem.kind.slug)
         return problem_response(request.scope["path"], problem)
 
     async def on_problem(request: Request, error: Exception) -> Response:
@@ -178,4 +182,4 @@ def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
 
 def _log_server_fault(problem: Problem, error: Exception) -> None:
     if problem.kind.status in (500, 507) or problem.kind is problems.STORE_UNREACHABLE:
-        _log.error("refused by a fault of the server", kind=problem.kind.slug, error=repr(error))
+        _log.error("refused by a fault of the server", kind=problem.kind.slug, error=logged_error(error))

@@ -16,6 +16,7 @@ from enum import StrEnum
 
 import structlog
 
+from index.log_names import logged_error, logged_name
 from index.types import CollectionInfo, VectorStore
 from model.types import Embedder
 from service import problems
@@ -163,8 +164,8 @@ class Rebuilds:
         """Run a job to its end; on the job's thread."""
         name = rebuild.collection
         job = RebuildJob(self._embedder, self._store, name, drop_failed, self._batch, rebuild.stopping)
-        _log.info("rebuild began", collection=name, made_by=rebuild.made_by, model=rebuild.model)
-        state, reason = RebuildState.DONE, None
+        _log.info("rebuild began", collection=logged_name(name), made_by=rebuild.made_by, model=rebuild.model)
+        state, reason, told = RebuildState.DONE, None, None
         try:
             with self._changed:
                 self._changed.wait_for(lambda: not self._writes[name])
@@ -173,14 +174,14 @@ class Rebuilds:
         except Stopped:
             state = RebuildState.STOPPED
         except NotAllEmbedded as error:
-            state, reason = RebuildState.FAILED, str(error)
+            state, reason, told = RebuildState.FAILED, str(error), logged_error(error)
         except Exception as error:
             state = RebuildState.STOPPED if rebuild.stopping.is_set() else RebuildState.FAILED
-            reason = f"{type(error).__name__}: {error}"
+            reason, told = f"{type(error).__name__}: {error}", logged_error(error)
         with self._changed:
             rebuild.state, rebuild.reason = state, reason
             rebuild.seconds = time.monotonic() - rebuild.started
-        _log.info("rebuild ended", collection=name, state=state.value, reason=reason)
+        _log.info("rebuild ended", collection=logged_name(name), state=state.value, reason=told)
 
 
 def _check_not_staged(name: str) -> None:

@@ -155,7 +155,11 @@ class Settings(BaseSettings):
         None, description="Torch device ('cpu', 'cuda', 'cuda:1'); unset: the best one."
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="Weights' precision.")
-    threads: int | None = Field(None, ge=1, description="CPU threads of the model; unset: torch's choice.")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="CPU threads of the model; unset: the cores that the process may use.",
+    )
     augment_threshold: float | None = Field(
         None,
         ge=0,
@@ -231,7 +235,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text.")
     log_content: bool = Field(
-        False, description="Log the texts of queries and what the model wrote; images and keys never are."
+        False,
+        description="Log the texts of queries, what the model wrote, and names of collections and ids; images and "
+        "keys never are.",
     )
     otlp_endpoint: str | None = Field(
         None,

@@ -16,6 +16,7 @@ import structlog
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from index.log_names import logged_error
 from index.types import Image, NewDocument, UnknownCollection, UnusableCollection, VectorStore
 from model.types import Embedder, EmbedOptions, EngineObserver, InputType, Item
 from service.bulk_embedding import DOCUMENT_PRIORITY
@@ -139,7 +140,7 @@ def prepare_default_collection(
     except UnknownCollection:
         existing = backend.store.create(DEFAULT_COLLECTION, backend.embedder.info.dimensions, space)
     except UnusableCollection as error:
-        _log.error("collection 'default' cannot be served; the others are", reason=str(error))
+        _log.error("collection 'default' cannot be served; the others are", reason=logged_error(error))
         return
     if existing.model != space:
         _log.warning(

@@ -82,6 +82,7 @@ def serve(
     settings = load_settings(
         host=host, port=port, data_dir=data_dir, checkpoint=checkpoint, model=model, demo=demo
     )
+    from index.log_names import show_names
     from service.listening import why_not_listen
     from service.logs import configure_logging
     from service.server import run_server
@@ -90,6 +91,7 @@ def serve(
     if refused is not None:  # told now, not after the model has loaded
         fail(f"The server could not start: {refused}")
     configure_logging(settings.log_level, settings.log_format)
+    show_names(settings.log_content)
     _warn_of_misspelt_settings()
     failure = run_server(settings)
     if failure is not None:

@@ -6,6 +6,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import problems
+from service.metrics import Metrics
 from service.problem_responses import problem_response
 from service.problems import Problem
 
@@ -15,8 +16,9 @@ _log = structlog.get_logger("solomon.failures")
 class FailuresMiddleware:
     """Catches what the exception handlers do not know; tells the caller nothing of the inside."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call."""
@@ -33,6 +35,7 @@ class FailuresMiddleware:
         try:
             await self._app(scope, receive, send_noting_start)
         except Exception:
+            self._metrics.on_rejected(problems.INTERNAL.slug)
             _log.exception("unexpected failure", path_template=getattr(scope.get("route"), "path", None))
             if started:
                 raise

@@ -1,6 +1,8 @@
 """What surrounds every call: readiness, keys, ids, limits, headers, unknown routes, unexpected failures."""
 
+import errno
 import json
+import logging
 import re
 import threading
 from pathlib import Path
@@ -10,6 +12,9 @@ import structlog
 from starlette.testclient import TestClient
 
 import service.page
+from index.collection import LOG_FILE
+from index.log_names import logged_error, logged_name, show_names
+from index.types import StorageError
 from service.app import create_app
 from service.startup import BackendOpener
 from tests.service.conftest import LOCAL, wait_until_ready
@@ -38,6 +43,8 @@ def test_health_is_answered_while_the_backend_opens(make_settings, open_backend)
         ):
             problem(response, 503, "not-ready")
             assert response.headers["retry-after"]
+        refused = 'solomon_rejected_total{reason="not-ready"} 2.0'  # a probe has its answer, and is none
+        assert refused in client.get("/metrics").text
         release.set()
         wait_until_ready(client)
         assert client.post("/embed", json={"input": "x"}).status_code == 200
@@ -153,7 +160,60 @@ def test_the_log_names_route_and_counts_but_no_content(client):
     calls = [line for line in lines if line["event"] == "call"]
     assert [line["path"] for line in calls] == ["/collections/{name}", "/embed"]
     assert (calls[1]["status"], calls[1]["items"], calls[1]["route"]) == (200, 2, "embed")
-    assert "private" not in json.dumps(calls)
+    assert "private" not in json.dumps(lines)
+
+
+@pytest.fixture
+def _no_names():
+    show_names(False)  # as `solomon serve` does
+    yield
+    show_names(True)
+
+
+@pytest.mark.usefixtures("_no_names")
+def test_no_line_has_a_name_or_an_id_whatever_becomes_of_the_collections(serve, tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    documents = [{"id": f"private-id-{n}", "text": f"private {n}"} for n in range(40)]
+    with structlog.testing.capture_logs() as lines:
+        with serve() as client:
+            for name in ("private-mended", "private-gone", "private-late"):
+                client.put(f"/collections/{name}")
+                added = client.post(f"/collections/{name}/documents", json={"documents": documents})
+                assert added.status_code == 201
+        folder = tmp_path / "data" / "collections"
+        with (folder / "private-mended" / LOG_FILE).open("r+b") as log:
+            log.seek(log.seek(0, 2) // 2)
+            log.write(b"\xff" * 8192)
+        (folder / "private-gone" / LOG_FILE).unlink()
+        with serve() as client:
+            problem(
+                client.get("/collections/private-gone/documents/private-id-0"), 500, "unusable-collection"
+            )
+            for name in ("private-mended", "private-late"):
+                for document in documents:
+                    client.get(f"/collections/{name}/documents/{document['id']}")
+                client.post("/search", json={"query": "private words", "collection": name})
+            client.post("/collections/private-late/rebuild")
+            client.get("/collections/private-late/rebuild")
+    assert len([line for line in lines if line["event"] == "call"]) > 80
+    theirs = [record for record in caplog.records if not record.name.startswith("httpx")]  # the test's own
+    written = "".join(record.getMessage() for record in theirs) + json.dumps(lines, default=str)
+    assert "documents recovered" in written
+    assert "cannot be served" in written
+    assert logged_name("private-gone") in written
+    assert "private" not in written
+
+
+def test_with_content_names_are_logged_as_they_are():
+    assert logged_name("things") == "things"
+    assert logged_error(ValueError("a message")) == "a message"
+
+
+@pytest.mark.usefixtures("_no_names")
+def test_of_an_error_its_kind_and_what_caused_it_are_logged():
+    error = StorageError("Milvus refused the call: private filter")
+    error.__cause__ = OSError(errno.ENOSPC, "No space left on device", "/data/private")
+    assert logged_error(error) == "StorageError by OSError (No space left on device)"
 
 
 def test_a_declared_body_over_the_limit_is_refused_unread(serve):
@@ -205,6 +265,8 @@ def test_an_unexpected_failure_tells_nothing_of_the_inside(client, monkeypatch):
     response = client.get("/collections")
     body = problem(response, 500, "internal")
     assert "secret" not in json.dumps(body)
+    monkeypatch.undo()
+    assert 'solomon_rejected_total{reason="internal"} 1.0' in client.get("/metrics").text
     assert response.headers["x-request-id"]
     assert response.headers["x-content-type-options"] == "nosniff"
 
