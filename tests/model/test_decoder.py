@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.reporting import resident_bytes
 from model.baseline import TransformersDecoder
 from model.decoder import Decoder
 from model.kv_cache import KVCache
@@ -226,6 +229,18 @@ def test_slots_are_allocated_lowest_first_and_freed_once():
     with pytest.raises(ValueError, match="free already"):
         cache.free(0)
     assert cache.allocate(prompt) == 0
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="this system does not tell a process's memory"
+)
+def test_short_prompts_in_many_slots_claim_little_memory():
+    """Huge pages would claim two megabytes for every layer and head of a slot."""
+    cache = KVCache(30, 32, 3, 2048, 64, torch.float32, CPU)
+    before = resident_bytes()
+    for _ in range(16):
+        cache.allocate(torch.ones(30, 2, 3, 10, 64))
+    assert resident_bytes() - before < 128 * 2**20  # 16 slots are 1.4 GiB
 
 
 def test_a_copy_that_fails_leaves_its_slot_free():
