@@ -236,8 +236,8 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text.")
     log_content: bool = Field(
         False,
-        description="Log the texts of queries, what the model wrote, and names of collections and ids; images "
-        "and keys never are.",
+        description="Log the texts of queries, what the model wrote, and names of collections and ids; "
+        "images and keys never are.",
     )
     otlp_endpoint: str | None = Field(
         None,
