@@ -55,6 +55,8 @@ def faults_table(results: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 def _compact(value: Any) -> str:
     if isinstance(value, dict):
+        if any(isinstance(number, dict) for number in value.values()):
+            return ", ".join(value)  # what each of them saw is in the file
         return ", ".join(f"{key}: {number}" for key, number in value.items())
     return " to ".join(map(str, value)) if isinstance(value, list) else str(value)
 
