@@ -73,21 +73,23 @@ def _device(settings: Settings) -> Iterator[Finding]:
     precision = str(engine.torch_dtype()).removeprefix("torch.")
     yield good("device", f"{_name(torch, device)}, computing in {precision}")
     if device.type == "cpu":
-        yield _decoding(engine.quantises_steps())
+        yield _decoding(settings)
     if device.type == "cpu" and torch.version.cuda is None and os.path.exists("/proc/driver/nvidia"):
         yield note("GPU", "there is one, and this torch is built for CPUs", "Install a CUDA build of torch.")
 
 
-def _decoding(quantised: bool) -> Finding:
+def _decoding(settings: Settings) -> Finding:
     from model.kernels.library import instruction_set
+    from service.decoding import TORCH, decoding
 
     kernels = instruction_set()
     if kernels is None:
         mend = "Get a C compiler (Debian: gcc, libc6-dev), then install Solomon again."
         return note("decoding", "by torch, several times slower: no compiled kernels here", mend)
-    if quantised:
-        return good("decoding", f"compiled kernels ({kernels}), int8 weights")
-    return good("decoding", "by torch, as SOLOMON_DTYPE asks for weights as they are")
+    if (by := decoding(settings)) != TORCH:
+        return good("decoding", f"{by}, by the compiled kernels")
+    why = "SOLOMON_DTYPE asks for it" if settings.dtype != "auto" else f"the kernels have only {kernels} here"
+    return good("decoding", f"by torch: {why}")
 
 
 def _name(torch: Any, device: Any) -> str:

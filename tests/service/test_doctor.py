@@ -33,7 +33,10 @@ def test_how_a_cpu_decodes_is_told(make_settings, monkeypatch):
     monkeypatch.setattr(library, "instruction_set", lambda: "avx2")
     monkeypatch.setattr("model.engine.settings.instruction_set", lambda: "avx2")
     assert "avx2" in by_subject(examine_machine(automatic))["decoding"].found
-    assert "by torch" in by_subject(examine_machine(exact))["decoding"].found
+    assert "SOLOMON_DTYPE" in by_subject(examine_machine(exact))["decoding"].found
+    monkeypatch.setattr(library, "instruction_set", lambda: "baseline")
+    monkeypatch.setattr("model.engine.settings.instruction_set", lambda: "baseline")
+    assert "only baseline" in by_subject(examine_machine(automatic))["decoding"].found
     monkeypatch.setattr(library, "instruction_set", lambda: None)
     monkeypatch.setattr("model.engine.settings.instruction_set", lambda: None)
     slow = by_subject(examine_machine(automatic))["decoding"]
