@@ -11,6 +11,7 @@ only a candidate: its score comes from the exact vector, in a file (`index.exact
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -23,7 +24,12 @@ from index.bits import Bits, Positions, selector
 from index.exact_file import ExactFile
 from index.gpu import GpuIndex
 from index.log_snapshot import LogReads
-from index.types import Vectors
+from index.types import Document, Vectors
+
+Rows = npt.NDArray[np.int64]
+Records = Sequence[bytes]  # of an `ExactFile`
+CodedScores = npt.NDArray[np.float32]
+Candidates = tuple[Positions, CodedScores]
 
 IVF = "ivf"
 HNSW = "hnsw"
@@ -59,7 +65,7 @@ class AnnSegment:
 
     kind: str
     index: Any
-    rows: npt.NDArray[np.int64]
+    rows: Rows
     sequence: int
     trained_for: int
     effort: Effort
@@ -67,31 +73,40 @@ class AnnSegment:
     on_gpu: GpuIndex | None = None
     exact: ExactFile | None = None
 
-    def vectors(self, positions: Positions, log: LogReads) -> Vectors:
-        """The exact vectors [N, D] at positions, which ascend and are live in the log."""
-        rows = self.rows[positions]
-        if self.exact is None:
-            return log.vectors(rows.tolist())
-        vectors, right = self.exact.read(positions, rows)
-        if right.all():
-            return vectors
-        vectors = vectors.copy()
-        vectors[~right] = log.vectors(rows[~right].tolist())
-        return vectors
+    def exactly(self, positions: Positions, rows: Rows, log: LogReads) -> tuple[Vectors, Records]:
+        """The exact vectors [N, D] at positions, which are live in the log, and their records.
 
-    def candidates(self, query: Vectors, k: int, bits: Bits | None, passing: int) -> Positions:
-        """Positions that should hold the k nearest that pass, and some more; `passing` is how many do."""
+        `rows` [N] are their row keys; a record is empty where the log had to be asked. See `document`.
+        """
+        if self.exact is None:
+            return _from_log(rows, log), [b""] * len(rows)
+        vectors, right, records = self.exact.read(positions, rows)
+        if right.all():
+            return vectors, records
+        vectors = vectors.copy()
+        vectors[~right] = _from_log(rows[~right], log)
+        return vectors, [record if fit else b"" for record, fit in zip(records, right, strict=True)]
+
+    def document(self, record: bytes) -> Document | None:
+        """The document in a record; None where it is not there, and the log has to be asked."""
+        return self.exact.document(record) if record and self.exact is not None else None
+
+    def candidates(self, query: Vectors, k: int, bits: Bits | None, passing: int) -> Candidates:
+        """Positions that should hold the k nearest that pass, and some more; `passing` is how many do.
+
+        With their scores by the index's codes, the best first.
+        """
         wanted = min(passing, math.ceil(k * self.effort.depth) + _SPARE_CANDIDATES)
         if bits is not None and passing <= _SCAN_SHARE * len(self.rows):
             return self._scan(query, wanted, bits)
         for more in (1, _MORE):
             found = self._search(query, wanted, bits, more * len(self.rows) / passing)
-            if len(found) == wanted:
+            if len(found[0]) == wanted:
                 return found
         # Fewer than asked for: the neighbours that pass lie where the search did not come.
         return self._scan(query, wanted, bits)
 
-    def _search(self, query: Vectors, wanted: int, bits: Bits | None, widening: float) -> Positions:
+    def _search(self, query: Vectors, wanted: int, bits: Bits | None, widening: float) -> Candidates:
         breadth = math.ceil(self.effort.breadth * widening)
         chosen = None if bits is None else selector(bits)
         if self.kind == IVF:
@@ -101,10 +116,10 @@ class AnnSegment:
         else:
             parameters = _parameters(HNSW, max(breadth, wanted), chosen)
         if self.on_gpu is not None and chosen is None:
-            return self.on_gpu.search(query, wanted, parameters)
+            return _cut(*self.on_gpu.search(query, wanted, parameters))
         return _found(self.index, query, wanted, parameters)
 
-    def _scan(self, query: Vectors, wanted: int, bits: Bits | None) -> Positions:
+    def _scan(self, query: Vectors, wanted: int, bits: Bits | None) -> Candidates:
         """Look at every compressed vector that passes."""
         chosen = None if bits is None else selector(bits)
         if self.kind == IVF:
@@ -113,10 +128,23 @@ class AnnSegment:
         return _found(storage, query, wanted, faiss.SearchParameters(sel=chosen))
 
 
-def _found(index: Any, query: Vectors, wanted: int, parameters: Any) -> Positions:
-    _, positions = index.search(query.reshape(1, -1), wanted, params=parameters)
-    found: Positions = positions[0]
-    return found if found[-1] >= 0 else found[found >= 0]  # -1 fills up where fewer were found
+def _from_log(rows: Rows, log: LogReads) -> Vectors:
+    """Exact vectors [N, D] of rows in any order; the log is read in its own."""
+    order = np.argsort(rows)
+    vectors = log.vectors(rows[order].tolist())
+    return vectors[np.argsort(order)]
+
+
+def _found(index: Any, query: Vectors, wanted: int, parameters: Any) -> Candidates:
+    (scores,), (positions,) = index.search(query.reshape(1, -1), wanted, params=parameters)
+    return _cut(scores, positions)
+
+
+def _cut(scores: CodedScores, positions: Positions) -> Candidates:
+    if positions[-1] >= 0:
+        return positions, scores
+    held = positions >= 0  # -1 fills up where fewer were found
+    return positions[held], scores[held]
 
 
 def _parameters(kind: str, breadth: int, chosen: Any) -> Any:

@@ -198,7 +198,9 @@ class Collection:
         hits = [
             Hit(documents[row], score) for row, score in zip(neighbours.rows, neighbours.scores, strict=True)
         ]
-        return sorted(hits, key=lambda hit: (-hit.score, hit.document.id))[:k]
+        if len(set(neighbours.scores)) < len(hits):  # ties go by id
+            hits.sort(key=lambda hit: (-hit.score, hit.document.id))
+        return hits[:k]
 
     def settled(self) -> CollectionInfo:
         """Wait until the view's upkeep has nothing more to do, and return what the collection is then."""
@@ -227,7 +229,7 @@ class Collection:
             with self._log.lend() as connection:
                 log = self._log.reads(connection)
                 neighbours = view.search(query, k, None, log)
-                return neighbours, log.documents(neighbours.rows)
+                return neighbours, view.documents(neighbours, log)
         except DamagedLog:  # or a row was deleted since, which a read of one change can tell from it
             return None
 
@@ -238,7 +240,7 @@ class Collection:
         with self._as_of_now() as (view, log):
             passing = None if condition is None else self._columns.passing(condition, view, log)
             neighbours = view.search(query, k, passing, log)
-            return neighbours, log.documents(neighbours.rows)
+            return neighbours, view.documents(neighbours, log)
 
     @contextmanager
     def _as_of_now(self) -> Iterator[tuple[View, LogSnapshot]]:

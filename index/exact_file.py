@@ -1,8 +1,9 @@
 """The exact vectors behind an approximate segment, in a file: what a search scores its candidates with.
 
 The log has the same vectors, but a look-up there costs a walk through a database; here it is one read at a
-known place. A record holds the vector at a position and a checksum that is bound to the row key of its
-document, so it says by itself whether it is the one that is wanted. A record that was never written, was
+known place. A record holds the vector at a position, its document if that is short (`index.short_forms`),
+and a checksum that is bound to the document's row key, so it says by itself whether it is the one that is
+wanted. A record that was never written, was
 torn by a crash, belongs to an earlier segment or has rotted is simply not taken, and the log is asked
 instead. That is why the file needs no syncing, no moving into place and no check as a whole: it cannot make
 an answer wrong, only slower. It is read, not mapped: a disk that fails is then an error and not a signal.
@@ -24,7 +25,8 @@ import numpy.typing as npt
 
 from index.bits import Mask, Positions
 from index.records import blob_checksum
-from index.types import Vectors
+from index.short_forms import FORM_BYTES, document_at_hand
+from index.types import Document, Vectors
 
 Rows = npt.NDArray[np.int64]
 
@@ -34,6 +36,11 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _RESIDUE = 0x2144DF1C  # CRC-32 of any bytes with their own CRC-32 behind them, whatever it began with
 
 _logger = logging.getLogger(__name__)
+
+
+def record_bytes(dimensions: int) -> int:
+    """Size of a record: the vector, the document's form, the checksum."""
+    return 4 * dimensions + FORM_BYTES + 4
 
 
 class ExactFile:
@@ -48,7 +55,8 @@ class ExactFile:
         self.count = 0
         self.is_damaged = False
         self._handle = handle
-        self._words = dimensions + 1  # of 32 bits: the vector, and its checksum
+        self._dimensions = dimensions
+        self._size = record_bytes(dimensions)
         weakref.finalize(self, os.close, handle)
         if hasattr(os, "posix_fadvise"):  # searches read here and there; reading on would be in vain
             os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_RANDOM)
@@ -74,7 +82,7 @@ class ExactFile:
         """
         try:
             found = cls(os.open(path, os.O_RDWR | os.O_CLOEXEC), dimensions)
-            written = min(len(rows), os.fstat(found._handle).st_size // (4 * found._words))
+            written = min(len(rows), os.fstat(found._handle).st_size // found._size)
         except OSError:
             return cls.create(path, dimensions)
         last = np.arange(max(0, written - 1), written)
@@ -87,12 +95,12 @@ class ExactFile:
         """Whether the first `size` records were written, and none of them was found wrong since."""
         return self.count >= size and not self.is_damaged
 
-    def read(self, positions: Positions, rows: Rows) -> tuple[Vectors, Mask]:
-        """The vectors [N, D] at positions, and which of them [N] are those of these row keys.
+    def read(self, positions: Positions, rows: Rows) -> tuple[Vectors, Mask, Sequence[bytes]]:
+        """The vectors [N, D] at positions, which of them [N] are those of these row keys, and the records.
 
         The others are arbitrary.
         """
-        size, handle, pread = 4 * self._words, self._handle, os.pread
+        size, handle, pread = self._size, self._handle, os.pread
         try:
             records = [pread(handle, size, size * at) for at in positions.tolist()]
         except OSError:
@@ -101,39 +109,48 @@ class ExactFile:
         if len(found) < size * len(records):  # some lie behind the end
             records = [record.ljust(size, b"\0") for record in records]
             found = b"".join(records)
-        vectors = np.frombuffer(found, "<f4").reshape(len(records), self._words)[:, :-1]
+        vectors = np.frombuffer(found, "<f4").reshape(len(records), size // 4)[:, : self._dimensions]
         residues = list(map(crc32, records, rows.tolist()))
         if residues.count(_RESIDUE) == len(residues):
-            return vectors, np.ones(len(residues), bool)
+            return vectors, np.ones(len(residues), bool), records
         right = np.array(residues) == _RESIDUE
         if (~right & (positions < self.count)).any():
             self.is_damaged = True
-        return vectors, right
+        return vectors, right, records
 
-    def fill(self, rows: Rows, log: Iterable[tuple[Sequence[int], Vectors]]) -> None:
+    def document(self, record: bytes) -> Document | None:
+        """The document in a record that is right; None if it is too long to be there."""
+        return document_at_hand(record, 4 * self._dimensions)
+
+    def fill(self, rows: Rows, log: Iterable[tuple[Sequence[int], Vectors, Sequence[bytes]]]) -> None:
         """Write what is missing of a segment of these rows.
 
-        `log` has live rows and their vectors, ascending, from some place before what is missing. Rows that
-        it lacks were deleted, and no search asks for them any more. Raises `OSError`.
+        `log` has live rows, their vectors and their documents' forms, ascending, from some place before what
+        is missing. Rows that it lacks were deleted, and no search asks for them any more. Raises `OSError`.
         """
-        for found, vectors in log:
+        for found, vectors, forms in log:
             keys = np.asarray(found, np.int64)
             at = np.minimum(np.searchsorted(rows, keys), len(rows) - 1)
             known = np.flatnonzero(rows[at] == keys)
             for run in _runs(at[known]):
-                self._write(int(at[known[run.start]]), keys[known[run]].tolist(), vectors[known[run]])
+                part = known[run]
+                blobs = map(self._blob, vectors[part], (forms[index] for index in part.tolist()))
+                self._write(int(at[part[0]]), keys[part].tolist(), list(blobs))
             if keys[-1] >= rows[-1]:
                 break
         self.count = len(rows)
         self.is_damaged = False
 
-    def _write(self, start: int, rows: Sequence[int], vectors: Vectors) -> None:
-        blobs = [np.asarray(vector, "<f4").tobytes() for vector in vectors]
+    @staticmethod
+    def _blob(vector: Vectors, form: bytes) -> bytes:
+        return np.asarray(vector, "<f4").tobytes() + form
+
+    def _write(self, start: int, rows: Sequence[int], blobs: Sequence[bytes]) -> None:
         records = [
             blob + blob_checksum(row, blob).to_bytes(4, "little")
             for row, blob in zip(rows, blobs, strict=True)
         ]
-        left, offset = memoryview(b"".join(records)), 4 * self._words * start
+        left, offset = memoryview(b"".join(records)), self._size * start
         while left:
             done = os.pwrite(self._handle, left, offset)
             left, offset = left[done:], offset + done

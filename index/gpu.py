@@ -11,6 +11,7 @@ from typing import Any
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 
 from index.bits import Positions
 from index.types import Vectors
@@ -35,8 +36,10 @@ class GpuIndex:
         self._lock = threading.Lock()
         self.index = faiss.index_cpu_to_gpu(self._resources, 0, index)
 
-    def search(self, query: Vectors, wanted: int, parameters: Any) -> Positions:
-        """The positions of the nearest to a query [D], best first."""
+    def search(
+        self, query: Vectors, wanted: int, parameters: Any
+    ) -> tuple[npt.NDArray[np.float32], Positions]:
+        """The scores and positions of the nearest to a query [D], best first; -1 where there are fewer."""
         with self._lock:
-            _, positions = self.index.search(query.reshape(1, -1), wanted, params=parameters)
-        return np.asarray(positions[0][positions[0] >= 0], np.int64)
+            scores, positions = self.index.search(query.reshape(1, -1), wanted, params=parameters)
+        return scores[0], np.asarray(positions[0], np.int64)

@@ -101,7 +101,7 @@ class Truth:
         passing = size if live is None else ones(live, size)
         bits = None if passing == size else live
         for query, own in zip(self.probes.queries, self.probes.own.tolist(), strict=True):
-            positions = segment.candidates(query, K + (own >= 0), bits, passing)
+            positions, _ = segment.candidates(query, K + (own >= 0), bits, passing)
             with log.snapshot() as now:
                 rows, vectors = now.live_vectors(np.sort(segment.rows[positions]).tolist())
             scores = exact_scores(vectors, query)[np.asarray(rows, np.int64) != own]

@@ -21,16 +21,17 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from index.ann import AnnSegment
+from index.ann import AnnSegment, Rows
 from index.ann_training import SegmentTraining, Stopped
 from index.exact_file import EXACT_FILE, ExactFile
 from index.flat import FlatVectors
 from index.log import DocumentLog
 from index.log_names import logged_error, logged_name, names_are_shown
 from index.settings import IndexSettings
+from index.short_forms import with_short_forms
 from index.snapshot import NO_MARK, SnapshotMark, snapshot_mark, write_snapshot
 from index.types import DamagedLog, StorageError, Vectors
-from index.view import FLAT, Rows, View
+from index.view import FLAT, View
 
 _MIN_DEAD = 1024  # compacting a smaller layout is not worth the copy
 _MIN_TAIL = 4096
@@ -252,7 +253,8 @@ class Upkeep:
         held = 0 if segment.exact.is_damaged else segment.exact.count
         after = int(segment.rows[held - 1]) if held else 0
         try:
-            segment.exact.fill(segment.rows, self._training.walk(segment.sequence, after))
+            walk = self._training.walk(segment.sequence, after)
+            segment.exact.fill(segment.rows, with_short_forms(walk, self._log))
         except OSError as error:
             _logger.warning(
                 "collection %s: exact vectors stay in the log alone: %s",

@@ -29,6 +29,7 @@ _BREAKING = frozenset({"Cc", "Zl", "Zp"})  # Unicode's controls, line and paragr
 _SCALED_AT_ONCE = 128  # in the cache of a core, as float64 too
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _SAFE_SQUARES = (1e-200, 1e200)  # a sum of squares between them has lost nothing to the range of a float
+_UNIT = 5e-7  # what the squares of a vector of float32 that was scaled to unit length are off by
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -110,6 +111,13 @@ def check_media_type(media_type: str, field: str) -> str:
 
 def unit_vector(vector: npt.ArrayLike, dimensions: int, field: str = "vector") -> Vectors:
     """Return a vector scaled to unit length, [D] float32."""
+    if (
+        isinstance(vector, np.ndarray)
+        and vector.dtype == np.float32
+        and vector.shape == (dimensions,)
+        and abs(float(np.dot(vector, vector)) - 1.0) < _UNIT  # as models give them
+    ):
+        return vector.copy()
     try:
         wide = np.asarray(vector, dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -14,21 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
 
-from index.ann import AnnSegment
+from index.ann import AnnSegment, Records, Rows
 from index.bits import Bits, Mask, Positions, clear_at, ones, pack, part, resized, set_at, unpack
-from index.flat import FlatVectors, Scores, exact_scores
+from index.flat import FlatVectors
 from index.log_snapshot import LogReads
-from index.types import Vectors
+from index.reranking import Scored, nearest_in_segment
+from index.types import Document, Vectors
 
 FLAT = "flat"
-
-_SCORED_EXACTLY = 256  # so few documents of the segment are scored at once, whatever their codes say
-
-Rows = npt.NDArray[np.int64]
 
 
 class Layout:
@@ -65,10 +62,14 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """Row keys and exact cosines, best first: the k nearest, and all that tie with the last of them."""
+    """Row keys and exact cosines, best first: the k nearest, and all that tie with the last of them.
+
+    `records` are what the segment's file has of them; empty for those that it does not have.
+    """
 
     rows: Sequence[int]
     scores: Sequence[float]
+    records: Records
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,16 +153,23 @@ class View:
         in_segment = start if chosen is None else ones(chosen, start)
         parts = []
         if segment is not None and in_segment:
-            candidates = _candidates(segment, query, k, chosen, in_segment)
-            parts.append((segment.rows[candidates], exact_scores(segment.vectors(candidates, log), query)))
+            parts.append(nearest_in_segment(segment, query, k, chosen, in_segment, log))
         if count > in_segment:
             behind = None if chosen is None else part(chosen, start, self.size)
             found, scores = self.layout.tail.nearest(query, k, self.tail_size, behind, count - in_segment)
-            parts.append((self.layout.rows(self.size)[found + start], scores))
-        if len(parts) == 1:
-            return _best(*parts[0], k)
-        rows = np.concatenate([rows for rows, _ in parts] or [np.zeros(0, np.int64)])
-        return _best(rows, np.concatenate([scores for _, scores in parts] or [np.zeros(0)]), k)
+            parts.append(Scored(self.layout.rows(self.size)[found + start], scores, [b""] * len(found)))
+        return _best(parts, k)
+
+    def documents(self, found: Neighbours, log: LogReads) -> dict[int, Document]:
+        """The documents of neighbours, by row: those that are at hand, and the others from the log."""
+        segment, documents, missing = self.layout.segment, {}, []
+        for row, record in zip(found.rows, found.records, strict=True):
+            document = None if segment is None else segment.document(record)
+            if document is None:
+                missing.append(row)
+            else:
+                documents[row] = document
+        return documents | log.documents(missing) if missing else documents
 
     def rebased(self, segment: AnnSegment | None, tail: FlatVectors, tail_rows: Rows, until: int) -> View:
         """This view over another layout, which holds what was live after change number `until`.
@@ -184,19 +192,13 @@ class View:
         return replace(self, layout=layout)
 
 
-def _candidates(segment: AnnSegment, query: Vectors, k: int, bits: Bits | None, passing: int) -> Positions:
-    """Positions in the segment that are worth their exact score, ascending."""
-    if bits is not None and passing <= _SCORED_EXACTLY:
-        return np.flatnonzero(unpack(bits, len(segment.rows)))
-    within = None if bits is None else bits[: (len(segment.rows) + 7) // 8]
-    found = segment.candidates(query, k, within, passing)
-    found.sort()
-    return found
-
-
-def _best(rows: Rows, scores: Scores, k: int) -> Neighbours:
-    ranked = sorted(zip((-scores).tolist(), rows.tolist(), strict=True))
+def _best(parts: Sequence[Scored], k: int) -> Neighbours:
+    found = [zip((-part.scores).tolist(), part.rows.tolist(), part.records, strict=True) for part in parts]
+    ranked = sorted(chain.from_iterable(found))
     end = min(k, len(ranked))
     while end < len(ranked) and ranked[end][0] == ranked[k - 1][0]:
         end += 1
-    return Neighbours([row for _, row in ranked[:end]], [-negated for negated, _ in ranked[:end]])
+    best = ranked[:end]
+    return Neighbours(
+        [row for _, row, _ in best], [-negated for negated, _, _ in best], [record for _, _, record in best]
+    )

@@ -36,6 +36,11 @@ class TransformersDecoder:
         self.head_dim = config.hidden_size // config.num_attention_heads
 
     @property
+    def decoding(self) -> str:
+        """What computes a decode step."""
+        return "transformers"
+
+    @property
     def vocabulary_rows(self) -> int:
         """Rows of the output matrix."""
         return int(self._head.weight.shape[0])

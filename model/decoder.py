@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import Qwen2VLForConditionalGeneration
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLDecoderLayer
 
+from model.kernels.library import instruction_set
 from model.kv_cache import KVCache, PromptStates
 from model.linear import KEPT_ROWS, GatedLinear, Linear, packs
 from model.native_step import NativeStep, StepLayer, StepShape, quantised
@@ -132,6 +133,11 @@ class Decoder:
     def step_threads(self) -> int | None:
         """Threads of the compiled kernels; None where torch decodes."""
         return None if self._native is None else self._native.threads
+
+    @property
+    def decoding(self) -> str:
+        """What computes a decode step: "avx2 int8", or other kernels' instruction set; or "torch"."""
+        return "torch" if self._native is None else f"{instruction_set()} int8"
 
     @property
     def decode_bytes(self) -> int:

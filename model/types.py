@@ -99,6 +99,7 @@ class EngineInfo:
     pooling: str
     device: str
     dtype: str
+    decoding: str  # what computes an answer's tokens: "avx2 int8" and the like are the compiled kernels
     checkpoint_sha256: str
 
 

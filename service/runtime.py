@@ -20,7 +20,6 @@ from opentelemetry.trace import Tracer
 from index.types import VectorStore
 from model.types import Embedder, EngineObserver
 from service import problems
-from service.decoding import decoding
 from service.embedding import EmbeddingService
 from service.image_urls import ImageFetcher
 from service.images import ImageResolver
@@ -175,9 +174,9 @@ class Runtime:
         self._services = self._build(backend)
         data_dir = self.settings.data_dir if self.settings.store == FAISS else None
         self.metrics.read_at_scrape(ScrapeReader(backend.embedder, backend.store, data_dir))
-        info, decodes = backend.embedder.info, decoding(self.settings)
+        info = backend.embedder.info
         self.metrics.build.labels(
-            self._version, info.model, info.checkpoint_sha256[:12], info.device, info.dtype, decodes
+            self._version, info.model, info.checkpoint_sha256[:12], info.device, info.dtype, info.decoding
         ).set(1)
         _log.info(
             "ready",
@@ -185,7 +184,7 @@ class Runtime:
             model=info.model,
             device=info.device,
             dtype=info.dtype,
-            decoding=decodes,
+            decoding=info.decoding,
         )
 
     def stop_opening(self) -> None:

@@ -333,5 +333,6 @@ def _describe(loaded: LoadedModel, runner: Runner, settings: EngineSettings) -> 
         pooling=loaded.pooling,
         device=str(runner.device),
         dtype=str(runner.dtype).removeprefix("torch."),
+        decoding=runner.decoder.decoding,
         checkpoint_sha256=loaded.checkpoint_sha256,
     )

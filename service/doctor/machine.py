@@ -6,10 +6,13 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service.doctor.findings import Finding, good, missing, note
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from model.engine import EngineSettings
 
 _NEEDED = 2 * 2**30  # resident memory of the shipped checkpoint with room for batches
 
@@ -73,22 +76,21 @@ def _device(settings: Settings) -> Iterator[Finding]:
     precision = str(engine.torch_dtype()).removeprefix("torch.")
     yield good("device", f"{_name(torch, device)}, computing in {precision}")
     if device.type == "cpu":
-        yield _decoding(settings)
+        yield _decoding(engine, settings.dtype)
     if device.type == "cpu" and torch.version.cuda is None and os.path.exists("/proc/driver/nvidia"):
         yield note("GPU", "there is one, and this torch is built for CPUs", "Install a CUDA build of torch.")
 
 
-def _decoding(settings: Settings) -> Finding:
+def _decoding(engine: EngineSettings, dtype: str) -> Finding:
     from model.kernels.library import instruction_set
-    from service.decoding import TORCH, decoding
 
     kernels = instruction_set()
     if kernels is None:
         mend = "Get a C compiler (Debian: gcc, libc6-dev), then install Solomon again."
         return note("decoding", "by torch, several times slower: no compiled kernels here", mend)
-    if (by := decoding(settings)) != TORCH:
-        return good("decoding", f"{by}, by the compiled kernels")
-    why = "SOLOMON_DTYPE asks for it" if settings.dtype != "auto" else f"the kernels have only {kernels} here"
+    if engine.quantises_steps():
+        return good("decoding", f"{kernels} int8, by the compiled kernels")
+    why = "SOLOMON_DTYPE asks for it" if dtype != "auto" else f"the kernels have only {kernels} here"
     return good("decoding", f"by torch: {why}")
 
 

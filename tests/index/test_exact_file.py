@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.exact_file import EXACT_FILE, ExactFile
+from index.bits import Mask, Positions
+from index.exact_file import EXACT_FILE, ExactFile, Rows, record_bytes
 from index.settings import IndexSettings
+from index.short_forms import short_form
 from index.store import FaissStore
-from index.types import Hit, Vectors
+from index.types import Document, Hit, Vectors
 from tests.index.damage import flip_bits
 from tests.index.test_upkeep import VECTORS, D, documents, segment_of, settled
 
@@ -23,10 +25,17 @@ GIVEN = np.random.default_rng(2).normal(size=(len(ROWS), 8)).astype(np.float32)
 EVERYWHERE = np.arange(len(ROWS))
 
 
-def walk(start: int = 0, stop: int = len(ROWS), batch: int = 100) -> Iterator[tuple[Sequence[int], Vectors]]:
+Batch = tuple[Sequence[int], Vectors, Sequence[bytes]]
+
+
+def form_of(row: int) -> bytes:
+    return short_form(b"row %d" % row, None, None, b"{}")
+
+
+def walk(start: int = 0, stop: int = len(ROWS), batch: int = 100) -> Iterator[Batch]:
     for at in range(start, stop, batch):
-        until = min(stop, at + batch)
-        yield ROWS[at:until].tolist(), GIVEN[at:until]
+        rows = ROWS[at : min(stop, at + batch)].tolist()
+        yield rows, GIVEN[at : at + len(rows)], list(map(form_of, rows))
 
 
 @pytest.fixture
@@ -52,9 +61,11 @@ def test_what_was_written_is_read_in_this_process_and_the_next(file: ExactFile, 
     for each in (file, reopened(path)):
         assert each.covers(len(ROWS))
         chosen = np.array([0, 7, 8, 300, 599])
-        vectors, right = each.read(chosen, ROWS[chosen])
+        vectors, right, records = each.read(chosen, ROWS[chosen])
         assert right.all()
         assert (vectors == GIVEN[chosen]).all()
+        ids = [f"row {row}" for row in ROWS[chosen]]
+        assert list(map(each.document, records)) == list(map(Document, ids))
         assert not each.is_damaged
 
 
@@ -73,8 +84,8 @@ def test_rows_that_the_log_has_no_more_leave_gaps(path: Path) -> None:
     made = ExactFile.create(path, 8)
     assert made is not None
     gone = np.isin(EVERYWHERE, [0, 10, 11, 250])
-    made.fill(ROWS, [(ROWS[~gone].tolist(), GIVEN[~gone])])
-    vectors, right = made.read(EVERYWHERE, ROWS)
+    made.fill(ROWS, [(ROWS[~gone].tolist(), GIVEN[~gone], list(map(form_of, ROWS[~gone])))])
+    vectors, right, _ = made.read(EVERYWHERE, ROWS)
     assert (right == ~gone).all()
     assert (vectors[right] == GIVEN[~gone]).all()
 
@@ -93,7 +104,7 @@ def test_flipped_bits_are_noticed_in_the_records_that_they_hit(
     before = np.frombuffer(path.read_bytes(), np.uint8).reshape(len(ROWS), -1)
     flip_bits(path, random.Random(seed), 40)
     after = np.frombuffer(path.read_bytes(), np.uint8).reshape(len(ROWS), -1)
-    vectors, right = file.read(EVERYWHERE, ROWS)
+    vectors, right, _ = file.read(EVERYWHERE, ROWS)
     assert (right == (before == after).all(axis=1)).all()
     assert (vectors[right] == GIVEN[right]).all()
     assert file.is_damaged
@@ -104,7 +115,7 @@ def test_flipped_bits_are_noticed_in_the_records_that_they_hit(
 
 
 def test_a_file_that_was_cut_short_is_taken_up_as_far_as_it_goes(file: ExactFile, path: Path) -> None:
-    os.truncate(path, 36 * 100 + 5)
+    os.truncate(path, record_bytes(8) * 100 + 5)
     again = reopened(path)
     assert again.count == 100
     assert again.read(EVERYWHERE, ROWS)[1].sum() == 100
@@ -131,7 +142,7 @@ def answers(store: FaissStore) -> list[Sequence[Hit]]:
     return [store.search("things", VECTORS[number], 20) for number in range(0, 1200, 50)]
 
 
-def test_searches_need_the_log_for_no_vector_and_answer_as_if_they_did(
+def test_searches_need_the_log_for_nothing_and_answer_as_if_they_did(
     store: FaissStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settled(store)
@@ -140,9 +151,14 @@ def test_searches_need_the_log_for_no_vector_and_answer_as_if_they_did(
     assert exact.covers(1200)
     with monkeypatch.context() as without:
         without.setattr("index.log_snapshot.LogReads.vectors", None)
+        without.setattr("index.log_snapshot.LogReads.documents", None)
         from_file = answers(store)
-    monkeypatch.setattr(ExactFile, "read", lambda _, at, __: (np.zeros((len(at), D), "f4"), at < 0))
+    monkeypatch.setattr(ExactFile, "read", nothing)
     assert answers(store) == from_file
+
+
+def nothing(_: ExactFile, at: Positions, __: Rows) -> tuple[Vectors, Mask, Sequence[bytes]]:
+    return np.zeros((len(at), D), "f4"), at < 0, [b""] * len(at)
 
 
 def test_a_damaged_file_changes_no_answer_and_is_written_anew(store: FaissStore, tmp_path: Path) -> None:

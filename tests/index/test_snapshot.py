@@ -73,7 +73,7 @@ def test_a_snapshot_is_read_as_it_was_written(view: View, tmp_path: Path) -> Non
     assert after is not None
     assert (after.effort, after.recall, after.trained_for) == (before.effort, before.recall, COUNT)
     for text in ("a", "b", "c"):
-        found, expected = (s.candidates(vector_of(text), 10, None, COUNT) for s in (after, before))
+        found, expected = (s.candidates(vector_of(text), 10, None, COUNT)[0] for s in (after, before))
         assert found.tolist() == expected.tolist()
 
 

@@ -392,10 +392,10 @@ class FakeGpu:
     def __init__(self, index: Any) -> None:
         self.index = index
 
-    def search(self, query: Vectors, wanted: int, parameters: Any) -> np.ndarray:
+    def search(self, query: Vectors, wanted: int, parameters: Any) -> tuple[np.ndarray, np.ndarray]:
         FakeGpu.used += 1
-        _, positions = self.index.search(query.reshape(1, -1), wanted, params=parameters)
-        return np.asarray(positions[0])
+        scores, positions = self.index.search(query.reshape(1, -1), wanted, params=parameters)
+        return scores[0], positions[0]
 
 
 def test_with_a_gpu_searches_go_to_it_but_for_those_that_select(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.decoder import Decoder
-from model.engine import EngineSettings
+from model.engine import Engine, EngineSettings
 from model.engine.runner import Runner
 from model.kernels.library import instruction_set, use_instruction_set
 from model.kv_cache import KVCache
@@ -181,6 +181,22 @@ def test_a_step_is_the_same_with_any_number_of_threads(instructions):
 def test_the_engines_threads_are_the_steps_too():
     runner = Runner(load_tiny(), EngineSettings(device="cpu", threads=1, int8_steps=True))
     assert runner.decoder.step_threads == 1
+
+
+def test_an_engine_says_by_what_it_decodes(monkeypatch):
+    """Asked for or not: sizes that the kernels do not support are torch's."""
+    automatic = EngineSettings(device="cpu", int8_steps=True)
+    assert described(automatic) == f"{instruction_set()} int8"
+    assert described(EngineSettings(device="cpu", dtype="float32")) == "torch"
+    assert described(EngineSettings(device="cpu", decoder="transformers")) == "transformers"
+    monkeypatch.setattr(StepShape, "is_supported", False)
+    assert described(automatic) == "torch"
+
+
+def described(settings):
+    engine = Engine(load_tiny(), settings)
+    engine.close()
+    return engine.info.decoding
 
 
 @torch.inference_mode()

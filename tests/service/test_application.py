@@ -15,6 +15,7 @@ import service.page
 from index.collection import LOG_FILE
 from index.log_names import logged_error, logged_name, show_names
 from index.types import StorageError
+from model.kernels.library import instruction_set
 from service.app import create_app
 from service.startup import BackendOpener
 from tests.service.conftest import LOCAL, wait_until_ready
@@ -171,6 +172,17 @@ def _no_names():
 
 
 @pytest.mark.usefixtures("_no_names")
+@pytest.mark.parametrize("int8_steps", [False, True])
+def test_the_log_and_the_build_say_what_the_engine_decodes_with(serve, int8_steps):
+    if int8_steps and instruction_set() is None:
+        pytest.skip("the kernels are not compiled here")
+    with structlog.testing.capture_logs() as lines, serve(engine={"int8_steps": int8_steps}) as client:
+        metrics = client.get("/metrics").text
+    (ready,) = (line for line in lines if line["event"] == "ready")
+    assert ready["decoding"] == (f"{instruction_set()} int8" if int8_steps else "torch")
+    assert f'decoding="{ready["decoding"]}"' in metrics
+
+
 def test_no_line_has_a_name_or_an_id_whatever_becomes_of_the_collections(serve, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     documents = [{"id": f"private-id-{n}", "text": f"private {n}"} for n in range(40)]

@@ -60,7 +60,9 @@ class Unloaded(Solomon):
 
     @property
     def info(self):
-        return EngineInfo("tiny", "base", "main", 4, 100, 10, 20, 0.5, "last", "cpu", "float32", "ab" * 32)
+        return EngineInfo(
+            "tiny", "base", "main", 4, 100, 10, 20, 0.5, "last", "cpu", "float32", "torch", "ab" * 32
+        )
 
     def embed(self, inputs, options):
         self.asked.append(len(inputs))

@@ -36,6 +36,7 @@ def info(threshold=0.5):
         pooling="eos",
         device="cpu",
         dtype="float32",
+        decoding="torch",
         checkpoint_sha256="0" * 64,
     )
 
