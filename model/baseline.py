@@ -45,6 +45,9 @@ class TransformersDecoder:
         """Rows of the output matrix."""
         return int(self._head.weight.shape[0])
 
+    def warm(self, tokens: int) -> None:
+        """Nothing is compiled here."""
+
     def embed(self, ids: Tensor) -> Tensor:
         """Token embeddings, `[B, L]` -> `[B, L, H]` float32."""
         return F.embedding(ids, self._text.embed_tokens.weight).float()

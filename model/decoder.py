@@ -18,7 +18,7 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLDecoderLayer
 
 from model.kernels.library import instruction_set
 from model.kv_cache import KVCache, PromptStates
-from model.linear import KEPT_ROWS, GatedLinear, Linear, packs
+from model.linear import GatedLinear, Linear, kept_rows, packs
 from model.native_step import NativeStep, StepLayer, StepShape, quantised
 from model.packing import Packing
 from model.rope import Rotary, pair_rows, turn
@@ -146,6 +146,19 @@ class Decoder:
             return self._native.stored_bytes
         return (self.projection_weights + self._head.numel()) * self.dtype.itemsize
 
+    def warm(self, tokens: int) -> None:
+        """Have oneDNN compile all that prefills of up to `tokens` need, for which they would have to wait.
+
+        Memory is then taken at the start, and not bit by bit as batches of other sizes come.
+        """
+        rows, layer = 0, self._layers[0]  # the others' products have the same shapes
+        while self._packed and rows < tokens:
+            rows = kept_rows(rows + 1)
+            hidden = torch.zeros(rows, self.hidden_size, dtype=self.dtype)
+            layer.qkv(hidden)
+            layer.out(hidden.new_zeros(rows, self.heads * self.head_dim))
+            layer.down(layer.gated(hidden))
+
     def embed(self, ids: Tensor) -> Tensor:
         """Token embeddings, `[B, L]` -> `[B, L, H]` float32."""
         return F.embedding(ids, self._embeddings).float()
@@ -243,7 +256,7 @@ class Decoder:
         return F.linear(hidden, self._head[list(token_ids)].float())
 
     def _packing(self, lengths: Sequence[int], longest: int) -> Packing:
-        return Packing(lengths, longest, self.device, KEPT_ROWS if self._packed else 1)
+        return Packing(lengths, longest, self.device, kept_rows(sum(lengths)) if self._packed else None)
 
     def _project(self, layer: _Layer, hidden: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
         """Rotated queries and keys `[T, heads + kv_heads, d]`, and values `[T, kv_heads, d]`, of `[T, H]`."""

@@ -13,9 +13,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: For every number of rows that a packed product meets, oneDNN compiles a kernel and keeps it, over half a
-#: megabyte each: over all numbers up to 512 more than a gigabyte. Callers bring multiples of this many rows.
-KEPT_ROWS = 16
+_LEAST_STEP = 16
+_STEPS_AN_OCTAVE = 16
+
+
+def kept_rows(rows: int) -> int:
+    """The number of rows to bring to packed products in place of `rows`; at most 15 or a 16th more.
+
+    For every number that they meet oneDNN compiles a kernel and keeps it, over half a megabyte each: over
+    all numbers up to 512 more than a gigabyte. So they meet 32 numbers up to 512, and 16 for each doubling.
+    """
+    octave = (rows - 1).bit_length()
+    step = max(_LEAST_STEP, 2**octave // (2 * _STEPS_AN_OCTAVE))
+    return -(-rows // step) * step
 
 
 def packs(device: torch.device, dtype: torch.dtype) -> bool:

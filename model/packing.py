@@ -11,17 +11,19 @@ from torch import Tensor
 class Packing:
     """Where the tokens of right-padded sequences, `[B, L]`, stand once the padding is left out: `[T]`.
 
-    T is a multiple of `multiple`: the last token is repeated, and what is computed for the copies is left
-    out again. Where nothing has to be left out or repeated, both forms are views of the same memory.
+    T is `room`, or where that is not given the number of tokens: the last is repeated to fill it, and what is
+    computed for the copies is left out again. Where nothing has to be left out or repeated, both forms are
+    views of the same memory.
     """
 
-    def __init__(self, lengths: Sequence[int], longest: int, device: torch.device, multiple: int = 1) -> None:
+    def __init__(
+        self, lengths: Sequence[int], longest: int, device: torch.device, room: int | None = None
+    ) -> None:
         self._shape = (len(lengths), longest)
         sizes = torch.tensor(lengths)
         self._starts = (sizes.cumsum(0) - sizes).to(device)
         self._tokens: Tensor | None = None
-        count = sum(lengths)
-        copies = -count % multiple
+        copies = 0 if room is None else room - sum(lengths)
         if min(lengths) < longest or copies:
             places = torch.arange(longest)
             tokens = (places < sizes[:, None]).flatten().nonzero()[:, 0]

@@ -129,6 +129,7 @@ class Engine:
         torch.set_num_threads(self._settings.thread_count())
         try:
             with torch.inference_mode():
+                self._runner.warm()
                 while self._scheduler.wait(busy=bool(self._running())):
                     self._turn()
         except BaseException:

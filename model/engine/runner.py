@@ -83,6 +83,10 @@ class Runner:
         self._banned[list(self.routes.banned)] = True
         self._banned[self.routes.vocabulary :] = True
 
+    def warm(self) -> None:
+        """Make ready what a prefill of any size needs; in the thread that will run them."""
+        self.decoder.warm(self._settings.step_tokens(0))
+
     def prefill(self, batch: Sequence[Request]) -> list[Prefilled]:
         """The single pass over `prompt + /embed + EOS` (queries) or the prompt (documents)."""
         lengths = [request.prefill_length for request in batch]

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -216,6 +219,34 @@ def test_packed_products_meet_few_numbers_of_rows(monkeypatch):
     for start, end in ((0, 13), (13, 21)):
         DECODER.extend(hidden[0, start:end], positions[:, 0, start:end], [0], states, start)
     assert met == {16, 32}
+
+
+COMPILING = """
+import sys, torch
+from model.engine import EngineSettings
+from model.engine.runner import Runner
+from tests.model.tiny import load_tiny
+
+runner = Runner(load_tiny(), EngineSettings(device="cpu", dtype="float32", threads=1, max_batch_tokens=100))
+with torch.inference_mode():
+    runner.warm()
+    print("warm", flush=True)
+    for rows in range(1, 101):
+        hidden = runner.decoder.embed(torch.ones(1, rows, dtype=torch.long))
+        positions = torch.zeros(3, 1, rows, dtype=torch.long)
+        runner.decoder.prefill(hidden, positions, torch.tensor([[0]]), [rows])
+"""
+
+
+@pytest.mark.skipif(not packs(CPU, torch.float32), reason="this torch has no oneDNN")
+def test_a_warm_decoder_waits_for_no_compiler():
+    environment = {**os.environ, "ONEDNN_VERBOSE": "profile_create"}
+    command = [sys.executable, "-c", COMPILING]
+    written = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    before, after = written.split("\nwarm\n")
+    assert "create:cache_miss" in before
+    assert "create:cache_hit" in after
+    assert "create:cache_miss" not in after
 
 
 def test_slots_are_allocated_lowest_first_and_freed_once():

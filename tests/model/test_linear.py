@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model import linear
-from model.linear import GatedLinear, Linear, packs
+from model.linear import GatedLinear, Linear, kept_rows, packs
 
 CPU = torch.device("cpu")
 SIZE = st.integers(1, 40)
@@ -62,3 +62,13 @@ def test_a_torch_without_the_operators_is_not_asked_for_them(monkeypatch):
 def test_what_onednn_does_not_compute_is_not_packed():
     assert not packs(torch.device("meta"), torch.float32)
     assert not packs(CPU, torch.float64)
+
+
+def test_products_meet_few_numbers_of_rows_and_are_little_enlarged():
+    met = {kept_rows(rows): rows for rows in range(1, 4097)}
+    assert len([rows for rows in met if rows <= 512]) == 32
+    assert len(met) == 32 + 3 * 16
+    for rows in range(1, 4097):
+        kept = kept_rows(rows)
+        assert 0 <= kept - rows <= max(15, rows // 16)
+        assert kept_rows(kept) == kept
