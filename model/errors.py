@@ -37,10 +37,10 @@ class ImageTooLarge(InputError):
 
 
 class QueueFull(SolomonError):
-    """The bounded queue is full; `retry_after` estimates the seconds until it drains."""
+    """The queue is full, or too long for a deadline; `retry_after` estimates the seconds until it drains."""
 
-    def __init__(self, retry_after: float) -> None:
-        super().__init__(f"The queue is full; try again in {retry_after:.1f} s.")
+    def __init__(self, retry_after: float, reason: str = "The queue is full") -> None:
+        super().__init__(f"{reason}; try again in {retry_after:.1f} s.")
         self.retry_after = retry_after
 
 

@@ -21,6 +21,7 @@ from service.middleware.api_key import ApiKeyMiddleware
 from service.middleware.body_limit import BodyLimitMiddleware, BodyLimits
 from service.middleware.draining import DrainingMiddleware
 from service.middleware.failures import FailuresMiddleware
+from service.middleware.full_queue import FullQueueMiddleware
 from service.middleware.head_limit import HeadLimitMiddleware
 from service.middleware.host_name import HostNameMiddleware
 from service.middleware.origin import OriginMiddleware
@@ -122,6 +123,7 @@ def _add_middleware(app: FastAPI, settings: Settings, runtime: Runtime, tracing:
         seconds=settings.body_timeout_seconds,
     )
     app.add_middleware(BodyLimitMiddleware, limits=limits, metrics=metrics)
+    app.add_middleware(FullQueueMiddleware, runtime=runtime, metrics=metrics)
     keyring = Keyring([key.get_secret_value() for key in settings.api_keys], settings.api_keys_file)
     app.add_middleware(ApiKeyMiddleware, keyring=keyring, access=RouteAccess(app.routes), metrics=metrics)
     if not settings.needs_key:

@@ -86,6 +86,11 @@ class EmbeddingService:
         self._preparing = anyio.CapacityLimiter(PREPARING_THREADS)
         self._preparing_documents = anyio.CapacityLimiter(PREPARING_THREADS)
 
+    def full(self) -> QueueFull | None:
+        """Why no item at all can be admitted now; None where one can."""
+        waiting = self._unsubmitted + self._embedder.queue_depth
+        return QueueFull(_RETRY_SECONDS) if waiting >= self._max_queue else None
+
     @contextmanager
     def admit(self, items: int, *, bulk: bool = False) -> Iterator[Admission]:
         """Hold places for a request's items. Raises `QueueFull` where they do not all fit.

@@ -282,6 +282,7 @@ class Engine:
             text = self._tokenizer.decode(request.answer, skip_special_tokens=True).strip()
         embedding = request.embedding(vector, text, time.monotonic())
         self._cache.put(request.cache_key(), embedding)
+        self._scheduler.finished(time.monotonic() - request.admitted)
         self._release(request)
         if request.future.set_running_or_notify_cancel():
             request.future.set_result(embedding)

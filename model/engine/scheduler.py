@@ -17,6 +17,8 @@ from model.errors import EngineStopped, QueueFull
 BACKGROUND_SECONDS = 1.0  # at most, while there is any: without it a stream of queries would starve documents
 _FREE_PADDING = 128  # padding tokens that are never worth a second batch
 _RETRY_BOUNDS = (0.1, 60.0)  # seconds
+_ENOUGH_ADMITTED = 8  # since the queue began to wait, to tell a pace by
+_LATEST_SHARE = 0.1  # of a moving mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Scheduler:
         self._background_ran = -math.inf  # when the last of it ended
         self._background_runs = False
         self._admissions: deque[tuple[float, int]] = deque(maxlen=16)  # when, how many
+        self._waiting_since = 0.0  # when the queue was last empty
+        self._computing = 0.0  # seconds from admission to the end, lately
 
     @property
     def depth(self) -> int:
@@ -55,14 +59,25 @@ class Scheduler:
         return self._closed
 
     def submit(self, request: Request) -> None:
-        """Queue a request. Raises `QueueFull`, or `EngineStopped` after `close`."""
+        """Queue a request. Raises `QueueFull`, or `EngineStopped` after `close`.
+
+        A request that would wait until its deadline is refused as well: its caller can go elsewhere now.
+        """
         with self._changed:
             if self._closed:
                 raise EngineStopped("The engine has been closed; start a new one.")
             if len(self._queue) >= self._settings.max_queue:
                 raise QueueFull(self._retry_after())
+            if self._is_hopeless(request):
+                raise QueueFull(self._retry_after(), "The queue is too long for the deadline")
+            if not self._queue:
+                self._waiting_since = self._clock()
             bisect.insort_right(self._queue, request, key=lambda waiting: waiting.priority)
             self._changed.notify()
+
+    def finished(self, seconds: float) -> None:
+        """A request that ran was answered so long after it left the queue."""
+        self._computing += _LATEST_SHARE * (seconds - self._computing)
 
     def wait(self, busy: bool) -> bool:
         """Block until there is something to do; False once closed. `busy`: do not wait for the queue."""
@@ -141,13 +156,28 @@ class Scheduler:
         return waiting
 
     def _retry_after(self) -> float:
-        """Seconds until the queue drains, at the pace of the latest admissions."""
+        """Seconds until the queue drains, at its pace."""
         low, high = _RETRY_BOUNDS
-        if not self._admissions:
-            return 1.0
-        since, _ = self._admissions[0]
-        pace = sum(count for _, count in self._admissions) / max(self._clock() - since, 1e-3)
-        return min(max(len(self._queue) / pace, low), high)
+        admitted, pace = self._pace()
+        return min(max(len(self._queue) / pace, low), high) if admitted else 1.0
+
+    def _is_hopeless(self, request: Request) -> bool:
+        """Whether a request's deadline would pass before its turn and its computing, at the queue's pace."""
+        if request.deadline is None:
+            return False
+        admitted, pace = self._pace()
+        if admitted < _ENOUGH_ADMITTED:
+            return False
+        before = bisect.bisect_right(self._queue, request.priority, key=lambda waiting: waiting.priority)
+        return before > 0 and self._clock() + before / pace + self._computing > request.deadline
+
+    def _pace(self) -> tuple[int, float]:
+        """How many were admitted lately, and how many that is a second, while some waited all the time."""
+        latest = [(when, count) for when, count in self._admissions if when >= self._waiting_since]
+        if not latest:
+            return 0, math.inf
+        admitted = sum(count for _, count in latest)
+        return admitted, admitted / max(self._clock() - latest[0][0], 1e-3)
 
 
 class _Batch:

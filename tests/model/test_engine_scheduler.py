@@ -7,7 +7,7 @@ from model.engine.request import Request
 from model.engine.scheduler import BACKGROUND_SECONDS, Room, Scheduler
 from model.engine.settings import EngineSettings
 from model.engine.vision_cache import VisionCache
-from model.errors import EngineStopped
+from model.errors import EngineStopped, QueueFull
 from model.types import InputType, RouteChoice
 
 PLENTY = Room(slots=100, parking=100)
@@ -193,6 +193,46 @@ def test_retry_after_follows_the_pace_of_admissions():
     for _ in range(10):
         scheduler.submit(request())
     assert scheduler._retry_after() == pytest.approx(2.0)
+
+
+def overloaded(pace, computing=0.0, queue=20):
+    """A scheduler and its clock at 100 s, after 16 admissions of one at this pace while many waited."""
+    now = [100.0 - 16 / pace]
+    scheduler = Scheduler(EngineSettings(max_queue=40, max_batch_size=1), clock=lambda: now[0])
+    for _ in range(queue + 16):
+        scheduler.submit(request())
+    for _ in range(16):
+        scheduler.next_batch(PLENTY)
+        now[0] += 1 / pace
+    for _ in range(100):
+        scheduler.finished(computing)
+    assert (scheduler.depth, now[0]) == (queue, pytest.approx(100.0))
+    return scheduler, now
+
+
+def test_what_cannot_be_answered_by_its_deadline_is_refused_at_once():
+    scheduler, _ = overloaded(pace=2.0)  # the twentieth of the queue has its turn at 110 s
+    with pytest.raises(QueueFull, match="too long for the deadline") as caught:
+        scheduler.submit(request(deadline=109.0))
+    assert caught.value.retry_after == pytest.approx(10.0)
+    assert scheduler.depth == 20
+    scheduler.submit(request(deadline=111.0))
+    scheduler.submit(request())  # without a deadline it waits
+    scheduler.submit(request(deadline=101.0, priority=-1))  # before all others
+    slow, _ = overloaded(pace=2.0, computing=3.0)
+    with pytest.raises(QueueFull):
+        slow.submit(request(deadline=111.0))
+
+
+def test_a_pace_is_not_told_by_the_idle_time_between_bursts():
+    scheduler, now = overloaded(pace=2.0, queue=0)
+    now[0] += 3600.0
+    for _ in range(4):
+        scheduler.submit(request(deadline=now[0] + 1.0))
+    scheduler.next_batch(PLENTY)
+    now[0] += 0.5
+    scheduler.submit(request(deadline=now[0] + 1.0))
+    assert scheduler._retry_after() == pytest.approx(4 / 2.0)
 
 
 def test_closed():

@@ -5,7 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
+import pytest
 
+from model.errors import QueueFull
 from service.app import create_app
 from tests.service.images import data_uri, encoded
 from tests.service.test_openai import listening
@@ -57,3 +59,31 @@ def test_a_small_queue_refuses_some_and_breaks_none(make_settings, open_backend)
         assert {answer.status_code for answer in answers} <= {200, 429}
         assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 429)
         assert app.state.runtime.services.backend.embedder.queue_depth == 0
+
+
+@pytest.mark.parametrize(("path", "bodies"), [("/embed", {"input": "x"}), ("/v1/embeddings", {"input": "x"})])
+def test_a_full_queue_refuses_before_it_reads(serve, monkeypatch, path, bodies):
+    with serve() as client:
+        embedding = client.app.state.runtime.services.embedding
+        assert embedding.full() is None
+        monkeypatch.setattr(type(embedding), "full", lambda _: QueueFull(3.0))
+        refused = client.post(path, content=b"{", headers={"Content-Type": "application/json"})
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "3")
+        assert "connection" not in refused.headers
+        large = client.post(path, content=b" " * 100_000)
+        assert (large.status_code, large.headers["connection"]) == (429, "close")
+        told = refused.json()
+        assert told["type"].endswith("/queue-full") if path == "/embed" else told["error"]["code"], told
+        assert client.post("/search", json={"query": "x"}).status_code == 200
+        assert client.get(path).status_code == 405
+        assert 'solomon_rejected_total{reason="queue-full"} 2.0' in client.get("/metrics").text
+
+
+def test_the_queue_is_full_when_nothing_more_can_be_admitted(serve):
+    with serve(max_queue=3, max_items=3) as client:
+        embedding = client.app.state.runtime.services.embedding
+        with embedding.admit(2):
+            assert embedding.full() is None
+            with embedding.admit(1):
+                assert isinstance(embedding.full(), QueueFull)
+        assert embedding.full() is None
