@@ -18,7 +18,8 @@ BACKGROUND_SECONDS = 1.0  # at most, while there is any: without it a stream of 
 _FREE_PADDING = 128  # padding tokens that are never worth a second batch
 _RETRY_BOUNDS = (0.1, 60.0)  # seconds
 _ENOUGH_ADMITTED = 8  # since the queue began to wait, to tell a pace by
-_LATEST_SHARE = 0.1  # of a moving mean
+_LATEST_SHARE = 0.2  # of a moving mean
+_TO_BE_SURE = 1.3  # times the time that an answer should take: paces change, and waiting in vain helps nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,8 @@ class Scheduler:
         if admitted < _ENOUGH_ADMITTED:
             return False
         before = bisect.bisect_right(self._queue, request.priority, key=lambda waiting: waiting.priority)
-        return before > 0 and self._clock() + before / pace + self._computing > request.deadline
+        expected = before / pace + self._computing
+        return before > 0 and self._clock() + _TO_BE_SURE * expected > request.deadline
 
     def _pace(self) -> tuple[int, float]:
         """How many were admitted lately, and how many that is a second, while some waited all the time."""

@@ -6,9 +6,10 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-/* How often a wait looks before it lets others run. Where members outnumber free cores, as beside another
-   busy process, spinning longer would keep the one that is waited for from its core. */
-enum { SPINS = 4000, YIELDS = 40 };
+/* How often a wait looks before it lets others run, and then before it sleeps. Where members outnumber free
+   cores, as beside another busy process or under a quota of CPU time, spinning longer would keep the one that
+   is waited for from its core, or use up what it could run on. */
+enum { SPINS = 4000, YIELDS = 40, YIELDS_INSIDE = 200 };
 
 struct Team {
     int members;
@@ -19,8 +20,10 @@ struct Team {
     atomic_uint arrived; /* at the barrier, since it last opened */
     atomic_uint opened;  /* how often the barrier has */
     pthread_mutex_t lock;
-    pthread_cond_t wake;
-    int asleep; /* under the lock */
+    pthread_cond_t wake; /* a job has begun */
+    pthread_cond_t gate; /* the barrier has opened */
+    int asleep;          /* between jobs; under the lock */
+    atomic_int waiting;  /* asleep at the barrier */
     atomic_bool ending;
 };
 
@@ -41,15 +44,30 @@ void team_barrier(Team *team) {
     unsigned seen = atomic_load_explicit(&team->opened, memory_order_acquire);
     if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) + 1 == (unsigned)team->members) {
         atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&team->opened, seen + 1, memory_order_release);
+        /* Sequentially consistent, as are the other member's: either it sees the barrier open and does not
+           sleep, or it is seen to sleep here and is woken. */
+        atomic_store(&team->opened, seen + 1);
+        if (atomic_load(&team->waiting)) {
+            pthread_mutex_lock(&team->lock);
+            pthread_cond_broadcast(&team->gate);
+            pthread_mutex_unlock(&team->lock);
+        }
         return;
     }
-    for (int looks = 0; atomic_load_explicit(&team->opened, memory_order_acquire) == seen; looks++) {
+    for (int looks = 0; looks < SPINS + YIELDS_INSIDE; looks++) {
+        if (atomic_load_explicit(&team->opened, memory_order_acquire) != seen)
+            return;
         if (looks < SPINS)
             pause_briefly();
         else
             sched_yield();
     }
+    pthread_mutex_lock(&team->lock);
+    atomic_fetch_add(&team->waiting, 1);
+    while (atomic_load(&team->opened) == seen)
+        pthread_cond_wait(&team->gate, &team->lock);
+    atomic_fetch_sub(&team->waiting, 1);
+    pthread_mutex_unlock(&team->lock);
 }
 
 /* Returns the number of the job that follows `seen`, or `seen` itself when the team ends. */
@@ -95,6 +113,7 @@ Team *team_new(int members) {
     team->threads = calloc((size_t)members, sizeof *team->threads);
     pthread_mutex_init(&team->lock, NULL);
     pthread_cond_init(&team->wake, NULL);
+    pthread_cond_init(&team->gate, NULL);
     team->members = 1;
     while (team->threads && team->members < members) {
         Place *place = malloc(sizeof *place);
@@ -120,6 +139,7 @@ void team_free(Team *team) {
     pthread_mutex_unlock(&team->lock);
     for (int member = 1; member < team->members; member++)
         pthread_join(team->threads[member], NULL);
+    pthread_cond_destroy(&team->gate);
     pthread_cond_destroy(&team->wake);
     pthread_mutex_destroy(&team->lock);
     free(team->threads);

