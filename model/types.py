@@ -124,6 +124,9 @@ class Embedder(Protocol):
     def queue_depth(self) -> int:
         """Requests accepted and not yet running."""
 
+    def expected_seconds(self, priority: int = 0) -> float | None:
+        """How long an item would take from now on, if all goes on as lately; None where it need not wait."""
+
     @property
     def alive(self) -> bool:
         """Whether the engine's thread can still answer."""

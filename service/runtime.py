@@ -187,6 +187,10 @@ class Runtime:
             decoding=info.decoding,
         )
 
+    def query_deadline(self) -> float:
+        """The `time.monotonic()` instant at which a query that begins now is given up."""
+        return time.monotonic() + self.settings.request_timeout_seconds
+
     def stop_opening(self) -> None:
         """Ask a loader that is still at work to give up."""
         self._stopping.set()

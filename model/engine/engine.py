@@ -68,6 +68,10 @@ class Engine:
         """Requests accepted and not yet running."""
         return self._scheduler.depth
 
+    def expected_seconds(self, priority: int = 0) -> float | None:
+        """How long an item would take from now on, if all goes on as lately; None where it need not wait."""
+        return self._scheduler.expected_seconds(priority)
+
     @property
     def alive(self) -> bool:
         """Whether the engine's thread can still answer."""

@@ -19,7 +19,6 @@ _FREE_PADDING = 128  # padding tokens that are never worth a second batch
 _RETRY_BOUNDS = (0.1, 60.0)  # seconds
 _ENOUGH_ADMITTED = 8  # since the queue began to wait, to tell a pace by
 _LATEST_SHARE = 0.2  # of a moving mean
-_TO_BE_SURE = 1.3  # times the time that an answer should take: paces change, and waiting in vain helps nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +59,28 @@ class Scheduler:
         return self._closed
 
     def submit(self, request: Request) -> None:
-        """Queue a request. Raises `QueueFull`, or `EngineStopped` after `close`.
-
-        A request that would wait until its deadline is refused as well: its caller can go elsewhere now.
-        """
+        """Queue a request. Raises `QueueFull`, or `EngineStopped` after `close`."""
         with self._changed:
             if self._closed:
                 raise EngineStopped("The engine has been closed; start a new one.")
             if len(self._queue) >= self._settings.max_queue:
                 raise QueueFull(self._retry_after())
-            if self._is_hopeless(request):
-                raise QueueFull(self._retry_after(), "The queue is too long for the deadline")
             if not self._queue:
                 self._waiting_since = self._clock()
             bisect.insort_right(self._queue, request, key=lambda waiting: waiting.priority)
             self._changed.notify()
+
+    def expected_seconds(self, priority: int) -> float | None:
+        """How long a request of this priority would take from now on, if all goes on as lately.
+
+        None where nothing waits before it, or too little has left the queue to tell.
+        """
+        with self._changed:
+            admitted, pace = self._pace()
+            before = bisect.bisect_right(self._queue, priority, key=lambda waiting: waiting.priority)
+        if not before or admitted < _ENOUGH_ADMITTED:
+            return None
+        return before / pace + self._computing
 
     def finished(self, seconds: float) -> None:
         """A request that ran was answered so long after it left the queue."""
@@ -161,17 +167,6 @@ class Scheduler:
         low, high = _RETRY_BOUNDS
         admitted, pace = self._pace()
         return min(max(len(self._queue) / pace, low), high) if admitted else 1.0
-
-    def _is_hopeless(self, request: Request) -> bool:
-        """Whether a request's deadline would pass before its turn and its computing, at the queue's pace."""
-        if request.deadline is None:
-            return False
-        admitted, pace = self._pace()
-        if admitted < _ENOUGH_ADMITTED:
-            return False
-        before = bisect.bisect_right(self._queue, request.priority, key=lambda waiting: waiting.priority)
-        expected = before / pace + self._computing
-        return before > 0 and self._clock() + _TO_BE_SURE * expected > request.deadline
 
     def _pace(self) -> tuple[int, float]:
         """How many were admitted lately, and how many that is a second, while some waited all the time."""

@@ -41,7 +41,9 @@ class FullQueueMiddleware:
         await answer(scope, receive, send)
 
     def _full(self) -> QueueFull | None:
-        return self._runtime.services.embedding.full() if self._runtime.ready else None
+        if not self._runtime.ready:
+            return None
+        return self._runtime.services.embedding.refusal(self._runtime.query_deadline())
 
 
 def _is_short(length: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -27,11 +26,6 @@ async def get_services(runtime: Annotated[Runtime, Depends(get_runtime)]) -> Ser
 
 RuntimeDependency = Annotated[Runtime, Depends(get_runtime)]
 ServicesDependency = Annotated[Services, Depends(get_services)]
-
-
-def query_deadline(runtime: Runtime) -> float:
-    """The `time.monotonic()` instant at which a query that begins now is given up."""
-    return time.monotonic() + runtime.settings.request_timeout_seconds
 
 
 def check_item_count(runtime: Runtime, field: str, count: int) -> None:

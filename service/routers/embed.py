@@ -15,7 +15,6 @@ from service.routers.dependencies import (
     ServicesDependency,
     check_item_count,
     documented,
-    query_deadline,
 )
 from service.routers.embedding_log import log_embeddings
 from service.routers.request_items import request_items
@@ -70,7 +69,7 @@ async def _embed_as_tei(
         truncate=bool(body.truncate),
         priority=0 if body.input_type is InputType.QUERY else 1,
     )
-    work = services.embedding.embed(wanted, options, query_deadline(runtime))
+    work = services.embedding.embed(wanted, options, runtime.query_deadline())
     embeddings = await while_connected(request, work)
     log_embeddings(request, runtime, wanted, embeddings)
     return [shorten(embedding.vector, dimensions).tolist() for embedding in embeddings]
@@ -83,7 +82,7 @@ async def _embed(request: Request, runtime: Runtime, services: Services, body: E
     info = services.backend.embedder.info
     # Refuse bad dimensions before the model works.
     dimensions = check_dimensions(body.dimensions, info.dimensions)
-    work = services.embedding.embed(wanted, options_of(body), query_deadline(runtime))
+    work = services.embedding.embed(wanted, options_of(body), runtime.query_deadline())
     embeddings = await while_connected(request, work)
     log_embeddings(request, runtime, wanted, embeddings)
     return EmbedResponse(

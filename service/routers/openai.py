@@ -17,7 +17,6 @@ from service.routers.dependencies import (
     ServicesDependency,
     check_item_count,
     documented,
-    query_deadline,
 )
 from service.routers.embedding_log import log_embeddings
 from service.routers.request_items import request_items
@@ -77,7 +76,7 @@ async def create_embeddings(
         route=body.route,
         priority=0 if body.input_type is InputType.QUERY else 1,
     )
-    work = services.embedding.embed(items, options, query_deadline(runtime))
+    work = services.embedding.embed(items, options, runtime.query_deadline())
     embeddings = await while_connected(request, work)
     log_embeddings(request, runtime, items, embeddings)
     encoding = body.encoding_format or "float"

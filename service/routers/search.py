@@ -16,7 +16,6 @@ from service.routers.dependencies import (
     ServicesDependency,
     documented,
     image_path,
-    query_deadline,
 )
 from service.routers.embedding_log import log_embeddings
 from service.routers.request_items import request_item
@@ -75,7 +74,7 @@ async def search(
         max_augment_tokens=body.max_augment_tokens,
     )
     question = _question(body)
-    work = services.search.search(question, options, query_deadline(runtime))
+    work = services.search.search(question, options, runtime.query_deadline())
     answer = await while_connected(request, work)
     count(request.scope, results=len(answer.hits), index_ms=round(answer.index_seconds * 1000, 2))
     if answer.embedding is not None and question.item is not None:

@@ -7,7 +7,7 @@ from model.engine.request import Request
 from model.engine.scheduler import BACKGROUND_SECONDS, Room, Scheduler
 from model.engine.settings import EngineSettings
 from model.engine.vision_cache import VisionCache
-from model.errors import EngineStopped, QueueFull
+from model.errors import EngineStopped
 from model.types import InputType, RouteChoice
 
 PLENTY = Room(slots=100, parking=100)
@@ -210,29 +210,24 @@ def overloaded(pace, computing=0.0, queue=20):
     return scheduler, now
 
 
-def test_what_cannot_be_answered_by_its_deadline_is_refused_at_once():
-    scheduler, _ = overloaded(pace=2.0)  # the twentieth of the queue should have its turn at 110 s
-    with pytest.raises(QueueFull, match="too long for the deadline") as caught:
-        scheduler.submit(request(deadline=112.0))
-    assert caught.value.retry_after == pytest.approx(10.0)
-    assert scheduler.depth == 20
-    scheduler.submit(request(deadline=114.0))
-    scheduler.submit(request())  # without a deadline it waits
-    scheduler.submit(request(deadline=101.0, priority=-1))  # before all others
+def test_what_an_answer_will_take_goes_by_the_pace_of_the_queue():
+    scheduler, _ = overloaded(pace=2.0)
+    assert scheduler.expected_seconds(0) == pytest.approx(10.0)
+    assert scheduler.expected_seconds(-1) is None  # before all others
     slow, _ = overloaded(pace=2.0, computing=3.0)
-    with pytest.raises(QueueFull):
-        slow.submit(request(deadline=114.0))
+    assert slow.expected_seconds(0) == pytest.approx(13.0, rel=0.01)
 
 
 def test_a_pace_is_not_told_by_the_idle_time_between_bursts():
     scheduler, now = overloaded(pace=2.0, queue=0)
     now[0] += 3600.0
     for _ in range(4):
-        scheduler.submit(request(deadline=now[0] + 1.0))
+        scheduler.submit(request())
     scheduler.next_batch(PLENTY)
     now[0] += 0.5
-    scheduler.submit(request(deadline=now[0] + 1.0))
+    scheduler.submit(request())
     assert scheduler._retry_after() == pytest.approx(4 / 2.0)
+    assert scheduler.expected_seconds(0) is None  # one that left the queue is too little to tell
 
 
 def test_closed():

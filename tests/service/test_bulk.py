@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import math
 import threading
 import time
 
@@ -241,12 +242,12 @@ def test_bulk_work_leaves_half_of_the_queue_to_queries(loaded_model):
         service = EmbeddingService(engine, ImageResolver(None, 1), Metrics(), max_queue=8)
 
         async def check():
-            with service.admit(8, bulk=True):  # nothing else waits
+            with service.admit(8, math.inf, bulk=True):  # nothing else waits
                 pass
-            with service.admit(1), service.admit(3, bulk=True):
-                with pytest.raises(QueueFull), service.admit(1, bulk=True):
+            with service.admit(1, math.inf), service.admit(3, math.inf, bulk=True):
+                with pytest.raises(QueueFull), service.admit(1, math.inf, bulk=True):
                     pass
-                with service.admit(4):
+                with service.admit(4, math.inf):
                     pass
 
         asyncio.run(check())

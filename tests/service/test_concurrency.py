@@ -1,5 +1,6 @@
 """Many clients at once: every call is answered, and only a full queue turns any away."""
 
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -61,12 +62,11 @@ def test_a_small_queue_refuses_some_and_breaks_none(make_settings, open_backend)
         assert app.state.runtime.services.backend.embedder.queue_depth == 0
 
 
-@pytest.mark.parametrize(("path", "bodies"), [("/embed", {"input": "x"}), ("/v1/embeddings", {"input": "x"})])
-def test_a_full_queue_refuses_before_it_reads(serve, monkeypatch, path, bodies):
+@pytest.mark.parametrize("path", ["/embed", "/v1/embeddings"])
+def test_a_full_queue_refuses_before_it_reads(serve, monkeypatch, path):
     with serve() as client:
         embedding = client.app.state.runtime.services.embedding
-        assert embedding.full() is None
-        monkeypatch.setattr(type(embedding), "full", lambda _: QueueFull(3.0))
+        monkeypatch.setattr(embedding, "refusal", lambda deadline, items=1: QueueFull(3.0))
         refused = client.post(path, content=b"{", headers={"Content-Type": "application/json"})
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "3")
         assert "connection" not in refused.headers
@@ -74,16 +74,35 @@ def test_a_full_queue_refuses_before_it_reads(serve, monkeypatch, path, bodies):
         assert (large.status_code, large.headers["connection"]) == (429, "close")
         told = refused.json()
         assert told["type"].endswith("/queue-full") if path == "/embed" else told["error"]["code"], told
-        assert client.post("/search", json={"query": "x"}).status_code == 200
         assert client.get(path).status_code == 405
         assert 'solomon_rejected_total{reason="queue-full"} 2.0' in client.get("/metrics").text
 
 
+def test_a_stranger_is_not_told_of_the_queue(serve, monkeypatch):
+    with serve(api_keys="k") as client:
+        embedding = client.app.state.runtime.services.embedding
+        monkeypatch.setattr(embedding, "refusal", lambda deadline, items=1: QueueFull(3.0))
+        assert client.post("/embed", json={"input": "x"}).status_code == 401
+
+
 def test_the_queue_is_full_when_nothing_more_can_be_admitted(serve):
     with serve(max_queue=3, max_items=3) as client:
-        embedding = client.app.state.runtime.services.embedding
-        with embedding.admit(2):
-            assert embedding.full() is None
-            with embedding.admit(1):
-                assert isinstance(embedding.full(), QueueFull)
-        assert embedding.full() is None
+        embedding, soon = client.app.state.runtime.services.embedding, time.monotonic() + 60
+        with embedding.admit(2, soon):
+            assert embedding.refusal(soon) is None
+            assert embedding.refusal(soon, items=2) is not None
+            with embedding.admit(1, soon):
+                assert embedding.refusal(soon) is not None
+        assert embedding.refusal(soon) is None
+
+
+def test_who_would_wait_beyond_the_deadline_is_refused_at_once(serve, monkeypatch):
+    """A queue of the default length takes longer to drain than a call may take, on most machines."""
+    with serve(request_timeout_seconds=10) as client:
+        engine = client.app.state.runtime.services.backend.embedder
+        for seconds, status in ((20.0, 429), (9.5, 429), (7.0, 200), (None, 200)):
+            monkeypatch.setattr(engine, "expected_seconds", lambda priority=0, told=seconds: told)
+            for path, body in (("/embed", {"input": "x"}), ("/search", {"query": "x"})):
+                answer = client.post(path, json=body)
+                assert answer.status_code == status
+                assert status == 200 or "longer than a call may" in answer.json()["detail"]

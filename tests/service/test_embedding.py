@@ -1,6 +1,7 @@
 """What becomes of items whose request is given up while they are being prepared."""
 
 import asyncio
+import math
 import threading
 import time
 
@@ -43,11 +44,11 @@ def test_an_item_that_is_submitted_after_its_request_was_given_up_is_cancelled(e
         await asyncio.gather(task, return_exceptions=True)
         released.set()
         deadline = time.monotonic() + 60
-        while not (submitted and submitted[0].done()):
+        while not (submitted and submitted[0].done() and engine.queue_depth == 0):
             assert time.monotonic() < deadline, "the item waits for nobody"
             await asyncio.sleep(0.01)
 
     asyncio.run(give_up())
     assert submitted[0].cancelled()
-    with service.admit(4):  # all places are free again
+    with service.admit(4, math.inf):  # all places are free again
         pass
