@@ -5,9 +5,12 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.machinery
+import logging
 from ctypes import POINTER, Structure, c_char_p, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
 from pathlib import Path
 from typing import ClassVar
+
+_log = logging.getLogger(__name__)
 
 
 class Product(Structure):
@@ -82,6 +85,8 @@ class Multiplication(Structure):
     ]
 
 
+VARIANTS = ("avx512", "avx2", "baseline")  # the best first
+
 #: Bytes of all structures together: kernels that an older Solomon compiled would take them for others.
 _BLOCK_BYTES = 4 * 4 + 4 * 64  # ROWS scales, and ROWS times GROUP weights
 _STRUCTURES = (Product, Layer, DecoderWeights, Step, Multiplication)
@@ -90,7 +95,7 @@ _LAYOUT = _BLOCK_BYTES + sum(ctypes.sizeof(structure) for structure in _STRUCTUR
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels; None where there are none, or others than this version's."""
+    """The compiled kernels; None where there are none, others than this version's, or none that is right."""
     folder = Path(__file__).parent
     for suffix in importlib.machinery.EXTENSION_SUFFIXES:
         if (path := folder / f"_kernels{suffix}").is_file():
@@ -98,7 +103,19 @@ def library() -> ctypes.CDLL | None:
                 found = _declared(ctypes.CDLL(str(path)))
             except (OSError, AttributeError):  # of another platform, C library, or version of Solomon
                 return None
-            return found if found.kernels_layout() == _LAYOUT else None
+            return _checked(found) if found.kernels_layout() == _LAYOUT else None
+    return None
+
+
+def _checked(found: ctypes.CDLL) -> ctypes.CDLL | None:
+    """With the best variant that multiplies rightly on this processor chosen."""
+    from model.kernels.checking import multiplies_rightly
+
+    for name in VARIANTS:
+        if found.kernels_choose(name.encode()):
+            if multiplies_rightly(found):
+                return found
+            _log.error("the compiled kernels for %s give wrong results here, and are not used", name)
     return None
 
 

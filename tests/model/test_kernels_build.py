@@ -1,5 +1,6 @@
 """Wherever there is a C compiler, the kernels compile without a warning and are there."""
 
+import ctypes
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from model import kernels
-from model.kernels import library
+from model.kernels import checking, library
 
 FOLDER = Path(kernels.__file__).parent
 COMPILER = shutil.which("cc") or shutil.which("gcc")
@@ -36,3 +37,42 @@ def test_those_of_another_version_are_not_used(monkeypatch):
     finally:
         monkeypatch.undo()
         library.library.cache_clear()
+
+
+@pytest.fixture
+def found_anew():
+    """`library.library`, looked for again within the test and after it."""
+    library.library.cache_clear()
+    yield library.library
+    library.library.cache_clear()
+    library.library()
+
+
+def test_a_variant_that_is_wrong_on_this_processor_is_not_used(found_anew, monkeypatch, caplog):
+    best = library.instruction_set()
+    found_anew.cache_clear()
+    rightly = checking.multiplies_rightly
+    monkeypatch.setattr(
+        checking, "multiplies_rightly", lambda found: rightly(found) and found.kernels_name() != best.encode()
+    )
+    assert library.instruction_set() == ("avx2" if best == "avx512" else "baseline")
+    assert f"kernels for {best} give wrong results" in caplog.text
+    found_anew.cache_clear()
+    monkeypatch.setattr(checking, "multiplies_rightly", lambda found: False)
+    assert library.instruction_set() is None
+
+
+def test_a_wrong_product_is_noticed():
+    kernels = library.library()
+
+    class Wrong:
+        def __getattr__(self, name):
+            return getattr(kernels, name)
+
+        def multiply_run(self, team, work):
+            kernels.multiply_run(team, work)
+            result = ctypes.cast(work.result, ctypes.POINTER(ctypes.c_float))
+            result[5] += 10.0
+
+    assert checking.multiplies_rightly(kernels)
+    assert not checking.multiplies_rightly(Wrong())
