@@ -171,7 +171,6 @@ def _no_names():
     show_names(True)
 
 
-@pytest.mark.usefixtures("_no_names")
 @pytest.mark.parametrize("int8_steps", [False, True])
 def test_the_log_and_the_build_say_what_the_engine_decodes_with(serve, int8_steps):
     if int8_steps and instruction_set() is None:
@@ -183,6 +182,7 @@ def test_the_log_and_the_build_say_what_the_engine_decodes_with(serve, int8_step
     assert f'decoding="{ready["decoding"]}"' in metrics
 
 
+@pytest.mark.usefixtures("_no_names")
 def test_no_line_has_a_name_or_an_id_whatever_becomes_of_the_collections(serve, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     documents = [{"id": f"private-id-{n}", "text": f"private {n}"} for n in range(40)]
