@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import faiss
 import numpy as np
@@ -23,7 +23,6 @@ import numpy.typing as npt
 from index.bits import Bits, Positions, selector
 from index.exact_file import ExactFile
 from index.gpu import GpuIndex
-from index.log_snapshot import LogReads
 from index.types import Document, Vectors
 
 Rows = npt.NDArray[np.int64]
@@ -45,6 +44,13 @@ _MORE = 16  # times the effort, where a search has found too little
 _SPARE_CANDIDATES = 10
 _DEPTHS = (1.0, 4.0)  # candidates per neighbour asked for, besides the spare ones
 _CANDIDATES_PER_CELL_VISIT = 4  # a search for many neighbours visits cells that hold this many times as many
+
+
+class VectorReads(Protocol):
+    """What a segment needs of a log, where it has no exact vectors itself."""
+
+    def vectors(self, rows: Sequence[int]) -> Vectors:
+        """The vectors [N, D] under row keys, which are given in ascending order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ class AnnSegment:
     on_gpu: GpuIndex | None = None
     exact: ExactFile | None = None
 
-    def exactly(self, positions: Positions, rows: Rows, log: LogReads) -> tuple[Vectors, Records]:
+    def exactly(self, positions: Positions, rows: Rows, log: VectorReads) -> tuple[Vectors, Records]:
         """The exact vectors [N, D] at positions, which are live in the log, and their records.
 
         `rows` [N] are their row keys; a record is empty where the log had to be asked. See `document`.
@@ -128,7 +134,7 @@ class AnnSegment:
         return _found(storage, query, wanted, faiss.SearchParameters(sel=chosen))
 
 
-def _from_log(rows: Rows, log: LogReads) -> Vectors:
+def _from_log(rows: Rows, log: VectorReads) -> Vectors:
     """Exact vectors [N, D] of rows in any order; the log is read in its own."""
     order = np.argsort(rows)
     vectors = log.vectors(rows[order].tolist())

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from index.ann import AnnSegment, Effort
 from index.bits import Bits, ones
-from index.flat import exact_scores
+from index.log_snapshot import LogReads
+from index.reranking import nearest_in_segment
 from index.types import Vectors
 
 if TYPE_CHECKING:
@@ -101,11 +102,23 @@ class Truth:
         passing = size if live is None else ones(live, size)
         bits = None if passing == size else live
         for query, own in zip(self.probes.queries, self.probes.own.tolist(), strict=True):
-            positions, _ = segment.candidates(query, K + (own >= 0), bits, passing)
             with log.snapshot() as now:
-                rows, vectors = now.live_vectors(np.sort(segment.rows[positions]).tolist())
-            scores = exact_scores(vectors, query)[np.asarray(rows, np.int64) != own]
-            yield -np.sort(-scores)[:K]
+                found = nearest_in_segment(segment, query, K + (own >= 0), bits, passing, _Surviving(now))
+            yield -np.sort(-found.scores[found.rows != own])[:K]
+
+
+class _Surviving:
+    """A log's vectors, in which rows that were deleted since have zeros, near to nothing."""
+
+    def __init__(self, log: LogReads) -> None:
+        self._log = log
+
+    def vectors(self, rows: Sequence[int]) -> Vectors:
+        """The vectors [N, D] under row keys, which ascend."""
+        live, found = self._log.live_vectors(rows)
+        vectors = np.zeros((len(rows), found.shape[1]), np.float32)
+        vectors[np.isin(rows, live)] = found
+        return vectors
 
 
 def tuned(

@@ -14,10 +14,9 @@ from operator import sub
 
 import numpy as np
 
-from index.ann import AnnSegment, Records, Rows
+from index.ann import AnnSegment, Records, Rows, VectorReads
 from index.bits import Bits, Positions, unpack
 from index.flat import Scores, exact_scores
-from index.log_snapshot import LogReads
 from index.types import Vectors
 
 _SCORED_EXACTLY = 256  # so few documents of the segment are scored at once, whatever their codes say
@@ -38,7 +37,7 @@ class Scored:
 
 
 def nearest_in_segment(
-    segment: AnnSegment, query: Vectors, k: int, bits: Bits | None, passing: int, log: LogReads
+    segment: AnnSegment, query: Vectors, k: int, bits: Bits | None, passing: int, log: VectorReads
 ) -> Scored:
     """The k nearest of a segment to a unit vector [D], and others; `passing` is how many of it pass.
 
@@ -71,7 +70,7 @@ def _may_be_nearer(exact: Sequence[float], approximate: Sequence[float], k: int)
     return len(behind) - bisect_left(behind[::-1], least)
 
 
-def _scored(segment: AnnSegment, positions: Positions, query: Vectors, log: LogReads) -> Scored:
+def _scored(segment: AnnSegment, positions: Positions, query: Vectors, log: VectorReads) -> Scored:
     rows = segment.rows[positions]
     vectors, records = segment.exactly(positions, rows, log)
     return Scored(rows, exact_scores(vectors, query), records)

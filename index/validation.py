@@ -111,13 +111,11 @@ def check_media_type(media_type: str, field: str) -> str:
 
 def unit_vector(vector: npt.ArrayLike, dimensions: int, field: str = "vector") -> Vectors:
     """Return a vector scaled to unit length, [D] float32."""
-    if (
-        isinstance(vector, np.ndarray)
-        and vector.dtype == np.float32
-        and vector.shape == (dimensions,)
-        and abs(float(np.dot(vector, vector)) - 1.0) < _UNIT  # as models give them
-    ):
-        return vector.copy()
+    if isinstance(vector, np.ndarray) and vector.dtype == np.float32 and vector.shape == (dimensions,):
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = float(np.dot(vector, vector))
+        if abs(squares - 1.0) < _UNIT:  # as models give them
+            return vector.copy()
     try:
         wide = np.asarray(vector, dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -124,8 +124,8 @@ class Embedder(Protocol):
     def queue_depth(self) -> int:
         """Requests accepted and not yet running."""
 
-    def expected_seconds(self, priority: int = 0) -> float | None:
-        """How long an item would take from now on, if all goes on as lately; None where it need not wait."""
+    def waited_seconds(self, options: EmbedOptions) -> float:
+        """How long the first has waited of those behind whom an item with these options would stand."""
 
     @property
     def alive(self) -> bool:

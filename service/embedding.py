@@ -21,8 +21,7 @@ import anyio.to_thread
 from opentelemetry.trace import Tracer
 
 from model.errors import DeadlineExceeded, ImageTooLarge, InputError, QueueFull
-from model.types import Embedder, Embedding, EmbedOptions, InputType, Item
-from service.bulk_embedding import DOCUMENT_PRIORITY
+from model.types import Embedder, Embedding, EmbedOptions, InputType, Item, RouteChoice
 from service.images import ImageResolver
 from service.mapping import item_problem
 from service.metrics import Metrics
@@ -37,8 +36,10 @@ _FETCHED_AT_ONCE = 8
 # The engine ends requests at their deadline; this only catches an engine that does not answer at all.
 _GRACE_SECONDS = 2.0
 _RETRY_SECONDS = 1.0
-# Times what an answer should take: paces change, and who waits in vain is worse off than who is refused.
-_TO_BE_SURE = 1.3
+# A queue is too long when the first in it has waited for this share of the time that a call has.
+_WAITED_SHARE = 0.5
+_RETRY_LATER_SECONDS = 5.0
+_AT_BEST = EmbedOptions(route=RouteChoice.EMBED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,26 +90,33 @@ class EmbeddingService:
         self._preparing = anyio.CapacityLimiter(PREPARING_THREADS)
         self._preparing_documents = anyio.CapacityLimiter(PREPARING_THREADS)
 
-    def refusal(self, deadline: float, items: int = 1, *, bulk: bool = False) -> QueueFull | None:
-        """Why a request with so many items is not admitted now; None where it is. See `admit`."""
+    def refusal(
+        self, deadline: float, options: EmbedOptions = _AT_BEST, items: int = 1, *, bulk: bool = False
+    ) -> QueueFull | None:
+        """Why a request with so many items is not admitted now; None where it is. See `admit`.
+
+        Without `options`: why none would be, whatever it asked for.
+        """
         waiting = self._unsubmitted + self._embedder.queue_depth
         room = self._max_queue // 2 if bulk and waiting else self._max_queue
-        seconds = self._embedder.expected_seconds(DOCUMENT_PRIORITY if bulk else 0)
         if waiting + items > room:
-            return QueueFull(_RETRY_SECONDS if seconds is None else seconds)
-        if seconds is not None and time.monotonic() + _TO_BE_SURE * seconds > deadline:
-            return QueueFull(seconds, "What waits already takes longer than a call may")
+            return QueueFull(_RETRY_SECONDS)
+        allowed = _WAITED_SHARE * (deadline - time.monotonic())
+        if waiting and self._embedder.waited_seconds(options) > allowed:
+            return QueueFull(_RETRY_LATER_SECONDS, "Others have waited for long already")
         return None
 
     @contextmanager
-    def admit(self, items: int, deadline: float, *, bulk: bool = False) -> Iterator[Admission]:
+    def admit(
+        self, items: int, options: EmbedOptions, deadline: float, *, bulk: bool = False
+    ) -> Iterator[Admission]:
         """Hold places for a request's items.
 
-        Raises `QueueFull` where they do not all fit, or where what waits already is too much for a
-        `time.monotonic()` deadline: its client can go elsewhere now. Bulk work leaves half of the queue to
-        others, unless nothing waits at all.
+        Raises `QueueFull` where they do not all fit, or where others have waited so long already that a
+        `time.monotonic()` deadline would pass: its client can go elsewhere now. Bulk work leaves half of the
+        queue to others, unless nothing waits at all.
         """
-        refusal = self.refusal(deadline, items, bulk=bulk)
+        refusal = self.refusal(deadline, options, items, bulk=bulk)
         if refusal is not None:
             raise refusal
         admission = Admission(items)
@@ -125,7 +133,7 @@ class EmbeddingService:
 
         Raises a `Problem` that names the item at fault, `QueueFull`, `DeadlineExceeded` or `EngineStopped`.
         """
-        with self.admit(len(items), deadline) as admission:
+        with self.admit(len(items), options, deadline) as admission:
             resolved = await self.resolve(items, deadline)
             return await self.embed_resolved(items, resolved, options, deadline, admission)
 

@@ -105,7 +105,7 @@ class IngestionService:
         self, items: Sequence[RequestItem], deadline: float
     ) -> tuple[Sequence[Vector], Sequence[Image | None]]:
         options = EmbedOptions(input_type=InputType.DOCUMENT, priority=DOCUMENT_PRIORITY)
-        with self._embedding.admit(len(items), deadline, bulk=True) as admission:
+        with self._embedding.admit(len(items), options, deadline, bulk=True) as admission:
             resolved = await self._embedding.resolve(items, deadline)
             images = [_image(item, request.address) for item, request in zip(resolved, items, strict=True)]
             embeddings = await self._embedding.embed_resolved(items, resolved, options, deadline, admission)

@@ -22,7 +22,16 @@ from model.engine.scheduler import Room, Scheduler
 from model.engine.settings import EngineSettings
 from model.errors import DeadlineExceeded, EngineStopped, QueueFull
 from model.loaded import LoadedModel
-from model.types import Embedding, EmbedOptions, EngineInfo, EngineObserver, Item, Route, Vector
+from model.types import (
+    Embedding,
+    EmbedOptions,
+    EngineInfo,
+    EngineObserver,
+    InputType,
+    Item,
+    Route,
+    Vector,
+)
 
 _Result = TypeVar("_Result", Prefilled, Decoded)
 _log = logging.getLogger(__name__)
@@ -55,8 +64,10 @@ class Engine:
         self._parked: deque[Request] = deque()
         self._decoding: list[Request] = []
         self._info = _describe(loaded, self._runner, self._settings)
+        self._warm = threading.Event()
         self._thread = threading.Thread(target=self._run, name="solomon-engine", daemon=True)
         self._thread.start()
+        self._warm.wait()
 
     @property
     def info(self) -> EngineInfo:
@@ -68,9 +79,10 @@ class Engine:
         """Requests accepted and not yet running."""
         return self._scheduler.depth
 
-    def expected_seconds(self, priority: int = 0) -> float | None:
-        """How long an item would take from now on, if all goes on as lately; None where it need not wait."""
-        return self._scheduler.expected_seconds(priority)
+    def waited_seconds(self, options: EmbedOptions) -> float:
+        """How long the first has waited of those behind whom an item with these options would stand."""
+        choice = None if options.input_type is InputType.DOCUMENT else options.route
+        return self._scheduler.waited_seconds(options.priority, choice)
 
     @property
     def alive(self) -> bool:
@@ -133,7 +145,7 @@ class Engine:
         torch.set_num_threads(self._settings.thread_count())
         try:
             with torch.inference_mode():
-                self._runner.warm()
+                self._warm_up()
                 while self._scheduler.wait(busy=bool(self._running())):
                     self._turn()
         except BaseException:
@@ -142,6 +154,15 @@ class Engine:
         finally:
             for request in [*self._scheduler.close(), *self._running()]:
                 self._fail(request, EngineStopped("The engine was stopped before the vector was ready."))
+
+    def _warm_up(self) -> None:
+        """Here, because what is compiled is this thread's; without it the first requests wait for it."""
+        try:
+            self._runner.warm()
+        except Exception:
+            _log.exception("Warming up failed.")
+        finally:
+            self._warm.set()
 
     def _turn(self) -> None:
         """One turn: at most one part of a long prompt, one prefill, one decode step."""
@@ -286,7 +307,6 @@ class Engine:
             text = self._tokenizer.decode(request.answer, skip_special_tokens=True).strip()
         embedding = request.embedding(vector, text, time.monotonic())
         self._cache.put(request.cache_key(), embedding)
-        self._scheduler.finished(time.monotonic() - request.admitted)
         self._release(request)
         if request.future.set_running_or_notify_cancel():
             request.future.set_result(embedding)

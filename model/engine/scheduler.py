@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from model.engine.request import Request
 from model.engine.settings import EngineSettings
 from model.errors import EngineStopped, QueueFull
+from model.types import RouteChoice
 
 BACKGROUND_SECONDS = 1.0  # at most, while there is any: without it a stream of queries would starve documents
 _FREE_PADDING = 128  # padding tokens that are never worth a second batch
 _RETRY_BOUNDS = (0.1, 60.0)  # seconds
-_ENOUGH_ADMITTED = 8  # since the queue began to wait, to tell a pace by
-_LATEST_SHARE = 0.2  # of a moving mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,6 @@ class Scheduler:
         self._background_runs = False
         self._admissions: deque[tuple[float, int]] = deque(maxlen=16)  # when, how many
         self._waiting_since = 0.0  # when the queue was last empty
-        self._computing = 0.0  # seconds from admission to the end, lately
 
     @property
     def depth(self) -> int:
@@ -70,21 +68,17 @@ class Scheduler:
             bisect.insort_right(self._queue, request, key=lambda waiting: waiting.priority)
             self._changed.notify()
 
-    def expected_seconds(self, priority: int) -> float | None:
-        """How long a request of this priority would take from now on, if all goes on as lately.
+    def waited_seconds(self, priority: int, choice: RouteChoice | None) -> float:
+        """How long the first has waited, by now, of those behind whom a new request would have to stand.
 
-        None where nothing waits before it, or too little has left the queue to tell.
+        Those are of its own priority; of them, queries that may be augmented wait for a slot, which one that
+        cannot be (`choice` is embed, or None for a document) need not, nor one that need not be forced ones.
         """
         with self._changed:
-            admitted, pace = self._pace()
-            before = bisect.bisect_right(self._queue, priority, key=lambda waiting: waiting.priority)
-        if not before or admitted < _ENOUGH_ADMITTED:
-            return None
-        return before / pace + self._computing
-
-    def finished(self, seconds: float) -> None:
-        """A request that ran was answered so long after it left the queue."""
-        self._computing += _LATEST_SHARE * (seconds - self._computing)
+            for waiting in self._queue:
+                if waiting.priority == priority and not _is_overtaken(waiting, choice):
+                    return self._clock() - waiting.submitted
+        return 0.0
 
     def wait(self, busy: bool) -> bool:
         """Block until there is something to do; False once closed. `busy`: do not wait for the queue."""
@@ -163,18 +157,20 @@ class Scheduler:
         return waiting
 
     def _retry_after(self) -> float:
-        """Seconds until the queue drains, at its pace."""
+        """Seconds until the queue drains, at its pace since it was last empty."""
         low, high = _RETRY_BOUNDS
-        admitted, pace = self._pace()
-        return min(max(len(self._queue) / pace, low), high) if admitted else 1.0
-
-    def _pace(self) -> tuple[int, float]:
-        """How many were admitted lately, and how many that is a second, while some waited all the time."""
         latest = [(when, count) for when, count in self._admissions if when >= self._waiting_since]
         if not latest:
-            return 0, math.inf
-        admitted = sum(count for _, count in latest)
-        return admitted, admitted / max(self._clock() - latest[0][0], 1e-3)
+            return 1.0
+        pace = sum(count for _, count in latest) / max(self._clock() - latest[0][0], 1e-3)
+        return min(max(len(self._queue) / pace, low), high)
+
+
+def _is_overtaken(waiting: Request, choice: RouteChoice | None) -> bool:
+    """Whether a request may have to wait where a later one, of this choice, need not."""
+    if choice is RouteChoice.AUGMENT:
+        return False
+    return waiting.forced_to_augment if choice is RouteChoice.AUTO else waiting.may_augment
 
 
 class _Batch:

@@ -1,10 +1,12 @@
-"""Turns calls away at the door while the queue is full, before anything of them is read.
+"""Turns calls away at the door while the queue is full, before anything of them is looked at.
 
-Under overload most of what a server does is to refuse: reading, parsing and checking a body first takes
-three times as long, of the same cores that the model computes on.
+Under overload most of what a server does is to refuse: parsing and checking a body first takes three times
+as long, of the same cores that the model computes on.
 """
 
 from __future__ import annotations
+
+import asyncio
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,7 +18,9 @@ from service.problem_responses import problem_response
 from service.runtime import Runtime
 
 _PATHS = frozenset({"/embed", "/v1/embeddings"})  # calls for which the queue is needed, whatever they say
-_READ_BEHIND = 64 * 2**10  # bytes of a body that are let through unread for the sake of the connection
+# A body of so many bytes is awaited for so long, for the sake of the connection; of others it is closed.
+_AWAITED_BYTES = 64 * 2**10
+_AWAITED_SECONDS = 1.0
 
 
 class FullQueueMiddleware:
@@ -36,7 +40,8 @@ class FullQueueMiddleware:
         problem = model_problem(full)
         self._metrics.on_rejected(problem.kind.slug)
         answer = problem_response(scope["path"], problem)
-        if not _is_short(Headers(scope=scope).get("content-length", "")):
+        # A body that came behind its answer would be taken for the beginning of the next call.
+        if not (_is_short(Headers(scope=scope).get("content-length", "")) and await _is_through(receive)):
             answer.headers["Connection"] = "close"
         await answer(scope, receive, send)
 
@@ -47,4 +52,16 @@ class FullQueueMiddleware:
 
 
 def _is_short(length: str) -> bool:
-    return length.isascii() and length.isdigit() and len(length) < 10 and int(length) <= _READ_BEHIND
+    return length.isascii() and length.isdigit() and len(length) < 10 and int(length) <= _AWAITED_BYTES
+
+
+async def _is_through(receive: Receive) -> bool:
+    """Let the body pass; whether it ended in time."""
+    try:
+        async with asyncio.timeout(_AWAITED_SECONDS):
+            while (message := await receive())["type"] == "http.request":
+                if not message.get("more_body", False):
+                    return True
+    except TimeoutError:
+        pass
+    return False

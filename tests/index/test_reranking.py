@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index.bits import Positions
@@ -49,6 +49,7 @@ def search(segment: Any, k: int) -> list[int]:
 SCORES = st.lists(st.integers(-1000, 1000), min_size=1, max_size=40, unique=True)
 
 
+@settings(deadline=None)
 @given(SCORES, st.integers(1, 20), st.integers(0, 2**32 - 1), st.integers(0, 300))
 def test_the_nearest_are_those_of_all_candidates(scores: list[int], k: int, seed: int, error: int) -> None:
     """If no code is off by more than the factor allows, which the first candidates tell."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from index.log_snapshot import document_of
@@ -24,6 +25,7 @@ VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, 
 METADATA = st.dictionaries(TEXTS, VALUES | st.lists(VALUES, max_size=3), max_size=4)
 
 
+@examples(deadline=None)
 @given(TEXTS, st.none() | TEXTS, st.none() | st.just("image/png"), METADATA)
 def test_a_form_is_the_document_or_nothing(
     name: str, text: str | None, media_type: str | None, metadata: dict[str, Any]

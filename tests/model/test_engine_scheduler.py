@@ -195,39 +195,34 @@ def test_retry_after_follows_the_pace_of_admissions():
     assert scheduler._retry_after() == pytest.approx(2.0)
 
 
-def overloaded(pace, computing=0.0, queue=20):
-    """A scheduler and its clock at 100 s, after 16 admissions of one at this pace while many waited."""
-    now = [100.0 - 16 / pace]
-    scheduler = Scheduler(EngineSettings(max_queue=40, max_batch_size=1), clock=lambda: now[0])
-    for _ in range(queue + 16):
-        scheduler.submit(request())
-    for _ in range(16):
-        scheduler.next_batch(PLENTY)
-        now[0] += 1 / pace
-    for _ in range(100):
-        scheduler.finished(computing)
-    assert (scheduler.depth, now[0]) == (queue, pytest.approx(100.0))
-    return scheduler, now
-
-
-def test_what_an_answer_will_take_goes_by_the_pace_of_the_queue():
-    scheduler, _ = overloaded(pace=2.0)
-    assert scheduler.expected_seconds(0) == pytest.approx(10.0)
-    assert scheduler.expected_seconds(-1) is None  # before all others
-    slow, _ = overloaded(pace=2.0, computing=3.0)
-    assert slow.expected_seconds(0) == pytest.approx(13.0, rel=0.01)
-
-
-def test_a_pace_is_not_told_by_the_idle_time_between_bursts():
-    scheduler, now = overloaded(pace=2.0, queue=0)
+def test_retry_after_is_not_told_by_the_idle_time_between_bursts():
+    now = [0.0]
+    scheduler = Scheduler(EngineSettings(max_queue=20, max_batch_size=1), clock=lambda: now[0])
+    scheduler.submit(request())
+    scheduler.next_batch(PLENTY)
     now[0] += 3600.0
-    for _ in range(4):
+    for _ in range(5):
         scheduler.submit(request())
     scheduler.next_batch(PLENTY)
     now[0] += 0.5
-    scheduler.submit(request())
     assert scheduler._retry_after() == pytest.approx(4 / 2.0)
-    assert scheduler.expected_seconds(0) is None  # one that left the queue is too little to tell
+
+
+def test_how_long_others_have_waited_is_told_of_those_that_go_first():
+    now = [100.0]
+    scheduler = Scheduler(EngineSettings(max_queue=40), clock=lambda: now[0])
+    forced, bulk = request(choice=RouteChoice.AUGMENT), request(input_type=InputType.DOCUMENT, priority=10)
+    automatic, embedding = request(), request(choice=RouteChoice.EMBED)
+    waits = [(forced, 10.0), (bulk, 20.0), (automatic, 60.0), (embedding, 90.0)]
+    for waiting, since in waits:
+        waiting.submitted = since
+        scheduler.submit(waiting)
+    assert scheduler.waited_seconds(0, RouteChoice.AUGMENT) == 90.0
+    assert scheduler.waited_seconds(0, RouteChoice.AUTO) == 40.0  # forced ones wait for slots
+    assert scheduler.waited_seconds(0, RouteChoice.EMBED) == 10.0  # and so may those that may be augmented
+    assert scheduler.waited_seconds(0, None) == 10.0
+    assert scheduler.waited_seconds(10, None) == 80.0
+    assert scheduler.waited_seconds(-1, RouteChoice.AUTO) == 0.0
 
 
 def test_closed():

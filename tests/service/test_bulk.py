@@ -13,6 +13,7 @@ import pytest
 
 from model.engine import Engine, EngineSettings
 from model.errors import QueueFull
+from model.types import EmbedOptions
 from service.app import create_app
 from service.bulk_embedding import DOCUMENT_PRIORITY
 from service.cli.client import Client
@@ -242,12 +243,15 @@ def test_bulk_work_leaves_half_of_the_queue_to_queries(loaded_model):
         service = EmbeddingService(engine, ImageResolver(None, 1), Metrics(), max_queue=8)
 
         async def check():
-            with service.admit(8, math.inf, bulk=True):  # nothing else waits
+            with service.admit(8, EmbedOptions(), math.inf, bulk=True):  # nothing else waits
                 pass
-            with service.admit(1, math.inf), service.admit(3, math.inf, bulk=True):
-                with pytest.raises(QueueFull), service.admit(1, math.inf, bulk=True):
+            with (
+                service.admit(1, EmbedOptions(), math.inf),
+                service.admit(3, EmbedOptions(), math.inf, bulk=True),
+            ):
+                with pytest.raises(QueueFull), service.admit(1, EmbedOptions(), math.inf, bulk=True):
                     pass
-                with service.admit(4, math.inf):
+                with service.admit(4, EmbedOptions(), math.inf):
                     pass
 
         asyncio.run(check())

@@ -1,5 +1,6 @@
 """Many clients at once: every call is answered, and only a full queue turns any away."""
 
+import socket
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 from model.errors import QueueFull
+from model.types import EmbedOptions, RouteChoice
 from service.app import create_app
+from service.embedding import EmbeddingService
 from tests.service.images import data_uri, encoded
 from tests.service.test_openai import listening
 
@@ -66,7 +69,7 @@ def test_a_small_queue_refuses_some_and_breaks_none(make_settings, open_backend)
 def test_a_full_queue_refuses_before_it_reads(serve, monkeypatch, path):
     with serve() as client:
         embedding = client.app.state.runtime.services.embedding
-        monkeypatch.setattr(embedding, "refusal", lambda deadline, items=1: QueueFull(3.0))
+        monkeypatch.setattr(embedding, "refusal", lambda deadline: QueueFull(3.0))
         refused = client.post(path, content=b"{", headers={"Content-Type": "application/json"})
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "3")
         assert "connection" not in refused.headers
@@ -81,28 +84,70 @@ def test_a_full_queue_refuses_before_it_reads(serve, monkeypatch, path):
 def test_a_stranger_is_not_told_of_the_queue(serve, monkeypatch):
     with serve(api_keys="k") as client:
         embedding = client.app.state.runtime.services.embedding
-        monkeypatch.setattr(embedding, "refusal", lambda deadline, items=1: QueueFull(3.0))
+        monkeypatch.setattr(embedding, "refusal", lambda deadline: QueueFull(3.0))
         assert client.post("/embed", json={"input": "x"}).status_code == 401
+
+
+def test_a_refused_call_leaves_its_connection_in_order(make_settings, open_backend, monkeypatch):
+    """Whether its body comes with its head, behind it, or not at all."""
+    settings = make_settings()
+    app = create_app(settings, open_backend(settings))
+    monkeypatch.setattr(EmbeddingService, "refusal", lambda self, deadline: QueueFull(3.0))
+    head = (
+        b"POST /embed HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+    )
+    following = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    with listening(app) as url:
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        for extra, late in ((b"", False), (b"", True), (b"Expect: 100-continue\r\n", True)):
+            with socket.create_connection(address, timeout=30) as client:
+                client.sendall(head + extra + b"\r\n" + (b"" if late else b"{}"))
+                if late:
+                    time.sleep(0.2)
+                    client.sendall(b"{}")
+                client.sendall(following)
+                answers = b"".join(iter(lambda client=client: client.recv(65536), b""))
+            assert answers.count(b"HTTP/1.1 429") == answers.count(b"HTTP/1.1 200") == 1, answers
+        with socket.create_connection(address, timeout=30) as client:
+            client.sendall(head + b"\r\n")  # and nothing more
+            answers = b"".join(iter(lambda: client.recv(65536), b""))
+        assert answers.startswith(b"HTTP/1.1 429")
+        assert b"connection: close" in answers.lower()
 
 
 def test_the_queue_is_full_when_nothing_more_can_be_admitted(serve):
     with serve(max_queue=3, max_items=3) as client:
         embedding, soon = client.app.state.runtime.services.embedding, time.monotonic() + 60
-        with embedding.admit(2, soon):
+        with embedding.admit(2, EmbedOptions(), soon):
             assert embedding.refusal(soon) is None
             assert embedding.refusal(soon, items=2) is not None
-            with embedding.admit(1, soon):
+            with embedding.admit(1, EmbedOptions(), soon):
                 assert embedding.refusal(soon) is not None
         assert embedding.refusal(soon) is None
 
 
+CALLS_BY_ROUTE = [
+    ("/search", {"query": "x", "route": "embed"}),  # not refused at the door, where the route is not known
+    ("/embed", {"input": "x"}),
+    ("/search", {"query": "x", "route": "augment"}),
+]
+
+
 def test_who_would_wait_beyond_the_deadline_is_refused_at_once(serve, monkeypatch):
     """A queue of the default length takes longer to drain than a call may take, on most machines."""
-    with serve(request_timeout_seconds=10) as client:
-        engine = client.app.state.runtime.services.backend.embedder
-        for seconds, status in ((20.0, 429), (9.5, 429), (7.0, 200), (None, 200)):
-            monkeypatch.setattr(engine, "expected_seconds", lambda priority=0, told=seconds: told)
-            for path, body in (("/embed", {"input": "x"}), ("/search", {"query": "x"})):
+    waits = {RouteChoice.EMBED: 0.0, RouteChoice.AUTO: 0.0, RouteChoice.AUGMENT: 0.0}
+    with serve(request_timeout_seconds=100) as client:
+        services = client.app.state.runtime.services
+        engine = services.backend.embedder
+        monkeypatch.setattr(engine, "waited_seconds", lambda options: waits[options.route])
+        monkeypatch.setattr(type(engine), "queue_depth", property(lambda self: 5))
+        for slow in (None, RouteChoice.AUGMENT, RouteChoice.AUTO, RouteChoice.EMBED):
+            if slow is not None:
+                waits[slow] = 60.0
+            for path, body in CALLS_BY_ROUTE:
+                refused = waits[RouteChoice(body.get("route", "auto"))] > 50
                 answer = client.post(path, json=body)
-                assert answer.status_code == status
-                assert status == 200 or "longer than a call may" in answer.json()["detail"]
+                assert answer.status_code == (429 if refused else 200), (slow, body)
+                if refused:
+                    assert "waited for long" in answer.json()["detail"]
+                    assert answer.headers["retry-after"] == "5"

@@ -50,5 +50,5 @@ def test_an_item_that_is_submitted_after_its_request_was_given_up_is_cancelled(e
 
     asyncio.run(give_up())
     assert submitted[0].cancelled()
-    with service.admit(4, math.inf):  # all places are free again
+    with service.admit(4, EmbedOptions(), math.inf):  # all places are free again
         pass
