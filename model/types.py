@@ -124,8 +124,8 @@ class Embedder(Protocol):
     def queue_depth(self) -> int:
         """Requests accepted and not yet running."""
 
-    def waited_seconds(self, options: EmbedOptions) -> float:
-        """How long the first has waited of those behind whom an item with these options would stand."""
+    def expected_wait(self, options: EmbedOptions) -> float:
+        """Seconds that an item with these options would wait from now on, if all goes on as lately."""
 
     @property
     def alive(self) -> bool:

@@ -36,8 +36,8 @@ _FETCHED_AT_ONCE = 8
 # The engine ends requests at their deadline; this only catches an engine that does not answer at all.
 _GRACE_SECONDS = 2.0
 _RETRY_SECONDS = 1.0
-# A queue is too long when the first in it has waited for this share of the time that a call has.
-_WAITED_SHARE = 0.5
+# A queue is too long when to wait in it would take this share of the time that a call has.
+_WAITING_SHARE = 0.5
 _RETRY_LATER_SECONDS = 5.0
 _AT_BEST = EmbedOptions(route=RouteChoice.EMBED)
 
@@ -101,9 +101,9 @@ class EmbeddingService:
         room = self._max_queue // 2 if bulk and waiting else self._max_queue
         if waiting + items > room:
             return QueueFull(_RETRY_SECONDS)
-        allowed = _WAITED_SHARE * (deadline - time.monotonic())
-        if waiting and self._embedder.waited_seconds(options) > allowed:
-            return QueueFull(_RETRY_LATER_SECONDS, "Others have waited for long already")
+        allowed = _WAITING_SHARE * (deadline - time.monotonic())
+        if waiting and self._embedder.expected_wait(options) > allowed:
+            return QueueFull(_RETRY_LATER_SECONDS, "The queue would take too long")
         return None
 
     @contextmanager
@@ -112,8 +112,8 @@ class EmbeddingService:
     ) -> Iterator[Admission]:
         """Hold places for a request's items.
 
-        Raises `QueueFull` where they do not all fit, or where others have waited so long already that a
-        `time.monotonic()` deadline would pass: its client can go elsewhere now. Bulk work leaves half of the
+        Raises `QueueFull` where they do not all fit, or where the wait would take half of the time until a
+        `time.monotonic()` deadline: its client can go elsewhere now. Bulk work leaves half of the
         queue to others, unless nothing waits at all.
         """
         refusal = self.refusal(deadline, options, items, bulk=bulk)

@@ -79,10 +79,10 @@ class Engine:
         """Requests accepted and not yet running."""
         return self._scheduler.depth
 
-    def waited_seconds(self, options: EmbedOptions) -> float:
-        """How long the first has waited of those behind whom an item with these options would stand."""
+    def expected_wait(self, options: EmbedOptions) -> float:
+        """Seconds that an item with these options would wait from now on, if all goes on as lately."""
         choice = None if options.input_type is InputType.DOCUMENT else options.route
-        return self._scheduler.waited_seconds(options.priority, choice)
+        return self._scheduler.expected_wait(options.priority, choice)
 
     @property
     def alive(self) -> bool:

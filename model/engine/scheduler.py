@@ -18,6 +18,7 @@ from model.types import RouteChoice
 BACKGROUND_SECONDS = 1.0  # at most, while there is any: without it a stream of queries would starve documents
 _FREE_PADDING = 128  # padding tokens that are never worth a second batch
 _RETRY_BOUNDS = (0.1, 60.0)  # seconds
+_ENOUGH_LEFT = 4  # requests that left the queue, to tell a pace by
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Scheduler:
         self._closed = False
         self._background_ran = -math.inf  # when the last of it ended
         self._background_runs = False
-        self._admissions: deque[tuple[float, int]] = deque(maxlen=16)  # when, how many
+        self._left: deque[tuple[float, Request]] = deque(maxlen=256)  # the queue lately, and when
         self._waiting_since = 0.0  # when the queue was last empty
 
     @property
@@ -68,17 +69,34 @@ class Scheduler:
             bisect.insort_right(self._queue, request, key=lambda waiting: waiting.priority)
             self._changed.notify()
 
-    def waited_seconds(self, priority: int, choice: RouteChoice | None) -> float:
-        """How long the first has waited, by now, of those behind whom a new request would have to stand.
+    def expected_wait(self, priority: int, choice: RouteChoice | None) -> float:
+        """Seconds until a new request would leave the queue, as the pace has been since some had to wait.
 
-        Those are of its own priority; of them, queries that may be augmented wait for a slot, which one that
-        cannot be (`choice` is embed, or None for a document) need not, nor one that need not be forced ones.
+        It stands behind those of its own priority; but queries that may be augmented wait for a slot, which
+        one that cannot be (`choice` is embed, or None for a document) need not, nor one that need not be
+        forced ones. The pace is that of the same kinds. Never more than until the last of them gives up.
         """
         with self._changed:
-            for waiting in self._queue:
-                if waiting.priority == priority and not _is_overtaken(waiting, choice):
-                    return self._clock() - waiting.submitted
-        return 0.0
+            now = self._clock()
+            ahead = [
+                waiting
+                for waiting in self._queue
+                if waiting.priority == priority and not _is_overtaken(waiting, choice)
+            ]
+            if not ahead:
+                return 0.0
+            since = ahead[0].submitted
+            if len(self._left) == self._left.maxlen:
+                since = max(since, self._left[0][0])
+            left = sum(
+                when >= since and request.priority == priority and not _is_overtaken(request, choice)
+                for when, request in self._left
+            )
+            gives_up = max(math.inf if one.deadline is None else one.deadline for one in ahead)
+        waited = now - since
+        if left < _ENOUGH_LEFT:
+            return waited
+        return min(len(ahead) * waited / left, gives_up - now)
 
     def wait(self, busy: bool) -> bool:
         """Block until there is something to do; False once closed. `busy`: do not wait for the queue."""
@@ -131,8 +149,7 @@ class Scheduler:
                 self._background_ran = now
             taken = {id(request) for request in self._in_turn(now) if batch.take(request)}
             self._queue = [request for request in self._queue if id(request) not in taken]
-            if batch.requests:
-                self._admissions.append((now, len(batch.requests)))
+            self._left.extend((now, request) for request in batch.requests)
             self._background_runs = any(request.priority > 0 for request in batch.requests)
         return sorted(batch.requests, key=lambda request: request.prefill_length)
 
@@ -159,10 +176,10 @@ class Scheduler:
     def _retry_after(self) -> float:
         """Seconds until the queue drains, at its pace since it was last empty."""
         low, high = _RETRY_BOUNDS
-        latest = [(when, count) for when, count in self._admissions if when >= self._waiting_since]
+        latest = [when for when, _ in self._left if when >= self._waiting_since]
         if not latest:
             return 1.0
-        pace = sum(count for _, count in latest) / max(self._clock() - latest[0][0], 1e-3)
+        pace = len(latest) / max(self._clock() - latest[0], 1e-3)
         return min(max(len(self._queue) / pace, low), high)
 
 

@@ -208,21 +208,58 @@ def test_retry_after_is_not_told_by_the_idle_time_between_bursts():
     assert scheduler._retry_after() == pytest.approx(4 / 2.0)
 
 
-def test_how_long_others_have_waited_is_told_of_those_that_go_first():
-    now = [100.0]
-    scheduler = Scheduler(EngineSettings(max_queue=40), clock=lambda: now[0])
-    forced, bulk = request(choice=RouteChoice.AUGMENT), request(input_type=InputType.DOCUMENT, priority=10)
-    automatic, embedding = request(), request(choice=RouteChoice.EMBED)
-    waits = [(forced, 10.0), (bulk, 20.0), (automatic, 60.0), (embedding, 90.0)]
-    for waiting, since in waits:
-        waiting.submitted = since
+AUTO, EMBED, AUGMENT = RouteChoice.AUTO, RouteChoice.EMBED, RouteChoice.AUGMENT
+
+
+def backlog(choices, leaving, pace):
+    """A scheduler at 100 s whose queue began to form at 90 s: these, before whom `leaving` went singly."""
+    now = [90.0]
+    scheduler = Scheduler(EngineSettings(max_queue=400, max_batch_size=1), clock=lambda: now[0])
+    for choice in [*leaving, *choices]:
+        waiting = request(choice=choice)
+        waiting.submitted = now[0]
         scheduler.submit(waiting)
-    assert scheduler.waited_seconds(0, RouteChoice.AUGMENT) == 90.0
-    assert scheduler.waited_seconds(0, RouteChoice.AUTO) == 40.0  # forced ones wait for slots
-    assert scheduler.waited_seconds(0, RouteChoice.EMBED) == 10.0  # and so may those that may be augmented
-    assert scheduler.waited_seconds(0, None) == 10.0
-    assert scheduler.waited_seconds(10, None) == 80.0
-    assert scheduler.waited_seconds(-1, RouteChoice.AUTO) == 0.0
+    for _ in leaving:
+        now[0] += 1 / pace
+        assert scheduler.next_batch(PLENTY)
+    now[0] = 100.0
+    return scheduler
+
+
+def test_the_wait_is_what_stands_ahead_at_the_pace_of_the_queue():
+    scheduler = backlog([EMBED] * 30, leaving=[EMBED] * 20, pace=2.0)
+    assert scheduler.expected_wait(0, EMBED) == pytest.approx(15.0)
+    assert scheduler.expected_wait(-1, EMBED) == 0.0  # before all others
+    assert scheduler.expected_wait(10, None) == 0.0  # none of its priority waits
+
+
+def test_queries_that_are_not_augmented_pass_those_that_wait_for_a_slot():
+    scheduler = backlog([AUGMENT] * 20, leaving=[AUGMENT] * 10, pace=1.0)
+    assert scheduler.expected_wait(0, AUGMENT) == pytest.approx(20.0)
+    assert scheduler.expected_wait(0, AUTO) == scheduler.expected_wait(0, EMBED) == 0.0
+    mixed = backlog([AUTO] * 8 + [EMBED] * 2, leaving=[AUTO] * 5 + [EMBED] * 5, pace=1.0)
+    assert mixed.expected_wait(0, AUTO) == pytest.approx(10.0)
+    assert mixed.expected_wait(0, EMBED) == mixed.expected_wait(0, None) == pytest.approx(4.0)
+
+
+def test_one_call_of_many_items_is_no_sign_of_a_slow_queue():
+    """It came at once, and little of it has left: of the pace nothing is known but what is waited already."""
+    now = [90.0]
+    scheduler = Scheduler(EngineSettings(max_queue=400, max_batch_size=3), clock=lambda: now[0])
+    for _ in range(256):
+        waiting = request(choice=EMBED)
+        waiting.submitted = now[0]
+        scheduler.submit(waiting)
+    assert scheduler.next_batch(PLENTY)
+    now[0] += 0.5
+    assert scheduler.expected_wait(0, EMBED) == pytest.approx(0.5)
+
+
+def test_nobody_waits_longer_than_those_ahead_will():
+    scheduler = backlog([EMBED] * 30, leaving=[EMBED] * 10, pace=1.0)
+    for waiting in scheduler._queue:
+        waiting.deadline = 107.0
+    assert scheduler.expected_wait(0, EMBED) == pytest.approx(7.0)
 
 
 def test_closed():
