@@ -1,12 +1,12 @@
 """The exact vectors behind an approximate segment, in a file: what a search scores its candidates with.
 
 The log has the same vectors, but a look-up there costs a walk through a database; here it is one read at a
-known place. A record holds the vector at a position, its document if that is short (`index.short_forms`),
-and a checksum that is bound to the document's row key, so it says by itself whether it is the one that is
-wanted. A record that was never written, was
-torn by a crash, belongs to an earlier segment or has rotted is simply not taken, and the log is asked
-instead. That is why the file needs no syncing, no moving into place and no check as a whole: it cannot make
-an answer wrong, only slower. It is read, not mapped: a disk that fails is then an error and not a signal.
+known place. A record holds the vector at a position, its document if that is short (`index.short_forms`), and
+a checksum that is bound to the document's row key, so it says by itself whether it is the one that is wanted.
+A record that was never written, was torn by a crash, belongs to an earlier segment or has rotted is simply
+not taken, and the log is asked instead. That is why the file needs no syncing, no moving into place and no
+check as a whole: it cannot make an answer wrong, only slower. It is read, not mapped: a disk that fails is
+then an error and not a signal.
 The memory that it takes is the system's cache of files, which gives way to whatever needs it more.
 """
 
