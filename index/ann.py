@@ -21,11 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from index.bits import Bits, Positions, selector
-from index.exact_file import ExactFile
+from index.exact_file import ExactFile, Rows
 from index.gpu import GpuIndex
 from index.types import Document, Vectors
 
-Rows = npt.NDArray[np.int64]
 Records = Sequence[bytes]  # of an `ExactFile`
 CodedScores = npt.NDArray[np.float32]
 Candidates = tuple[Positions, CodedScores]

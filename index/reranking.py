@@ -14,8 +14,9 @@ from operator import sub
 
 import numpy as np
 
-from index.ann import AnnSegment, Records, Rows, VectorReads
+from index.ann import AnnSegment, Records, VectorReads
 from index.bits import Bits, Positions, unpack
+from index.exact_file import Rows
 from index.flat import Scores, exact_scores
 from index.types import Vectors
 

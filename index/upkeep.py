@@ -21,9 +21,9 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from index.ann import AnnSegment, Rows
+from index.ann import AnnSegment
 from index.ann_training import SegmentTraining, Stopped
-from index.exact_file import EXACT_FILE, ExactFile
+from index.exact_file import EXACT_FILE, ExactFile, Rows
 from index.flat import FlatVectors
 from index.log import DocumentLog
 from index.log_names import logged_error, logged_name, names_are_shown

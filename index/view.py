@@ -18,8 +18,9 @@ from itertools import chain
 
 import numpy as np
 
-from index.ann import AnnSegment, Records, Rows
+from index.ann import AnnSegment, Records
 from index.bits import Bits, Mask, Positions, clear_at, ones, pack, part, resized, set_at, unpack
+from index.exact_file import Rows
 from index.flat import FlatVectors
 from index.log_snapshot import LogReads
 from index.reranking import Scored, nearest_in_segment

@@ -16,11 +16,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.kernels.library import DecoderWeights, Layer, Multiplication, Product, Step, library
+from model.kernels.library import (
+    GROUP,
+    ROWS,
+    DecoderWeights,
+    Layer,
+    Multiplication,
+    Product,
+    Step,
+    library,
+)
 from model.kv_cache import KVCache
 
-GROUP = 64  # weights of a row that share a scale
-ROWS = 4  # rows whose weights lie together; both as in kernels.h
 _LANES = 16  # a vector's floats at most: every size is a multiple of it
 _LARGEST = 127
 _ROWS_AT_ONCE = 4096  # a multiple of ROWS

@@ -21,7 +21,7 @@ import anyio.to_thread
 from opentelemetry.trace import Tracer
 
 from model.errors import DeadlineExceeded, ImageTooLarge, InputError, QueueFull
-from model.types import Embedder, Embedding, EmbedOptions, InputType, Item, RouteChoice
+from model.types import Embedder, Embedding, EmbedOptions, InputType, Item
 from service.images import ImageResolver
 from service.mapping import item_problem
 from service.metrics import Metrics
@@ -39,7 +39,6 @@ _RETRY_SECONDS = 1.0
 # A queue is too long when to wait in it would take this share of the time that a call has.
 _WAITING_SHARE = 0.5
 _RETRY_LATER_SECONDS = 5.0
-_AT_BEST = EmbedOptions(route=RouteChoice.EMBED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +89,14 @@ class EmbeddingService:
         self._preparing = anyio.CapacityLimiter(PREPARING_THREADS)
         self._preparing_documents = anyio.CapacityLimiter(PREPARING_THREADS)
 
-    def refusal(
-        self, deadline: float, options: EmbedOptions = _AT_BEST, items: int = 1, *, bulk: bool = False
-    ) -> QueueFull | None:
-        """Why a request with so many items is not admitted now; None where it is. See `admit`.
+    @property
+    def waiting(self) -> int:
+        """Items that are admitted and not yet running."""
+        return self._unsubmitted + self._embedder.queue_depth
 
-        Without `options`: why none would be, whatever it asked for.
-        """
-        waiting = self._unsubmitted + self._embedder.queue_depth
-        room = self._max_queue // 2 if bulk and waiting else self._max_queue
-        if waiting + items > room:
-            return QueueFull(_RETRY_SECONDS)
-        allowed = _WAITING_SHARE * (deadline - time.monotonic())
-        if waiting and self._embedder.expected_wait(options) > allowed:
-            return QueueFull(_RETRY_LATER_SECONDS, "The queue would take too long")
-        return None
+    def full(self) -> QueueFull | None:
+        """Why not a single item can be admitted, whatever it asks for; None where one may be."""
+        return QueueFull(_RETRY_SECONDS) if self.waiting >= self._max_queue else None
 
     @contextmanager
     def admit(
@@ -116,9 +108,13 @@ class EmbeddingService:
         `time.monotonic()` deadline: its client can go elsewhere now. Bulk work leaves half of the
         queue to others, unless nothing waits at all.
         """
-        refusal = self.refusal(deadline, options, items, bulk=bulk)
-        if refusal is not None:
-            raise refusal
+        waiting = self.waiting
+        room = self._max_queue // 2 if bulk and waiting else self._max_queue
+        if waiting + items > room:
+            raise QueueFull(_RETRY_SECONDS)
+        allowed = _WAITING_SHARE * (deadline - time.monotonic())
+        if waiting and self._embedder.expected_wait(options) > allowed:
+            raise QueueFull(_RETRY_LATER_SECONDS, "The queue would take too long")
         admission = Admission(items)
         self._unsubmitted += items
         try:

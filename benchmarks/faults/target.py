@@ -32,12 +32,11 @@ class Target(ServerProcess):
         return httpx.Client(base_url=self.url, timeout=CLIENT_SECONDS)
 
     def resident_bytes(self) -> int:
-        """Memory of its own that is in RAM; pages of libraries come and go as the system likes."""
-        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        found = [int(line.split()[1]) for line in lines if line.startswith(("RssAnon:", "RssShmem:"))]
-        if not found:
-            raise RuntimeError(f"process {self.pid} is gone")
-        return 1024 * sum(found)
+        """Memory that is in RAM."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise RuntimeError(f"process {self.pid} is gone")
 
     def open_files(self) -> int:
         """File descriptors, connections among them."""

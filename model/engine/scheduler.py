@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from model.engine.request import Request
@@ -44,8 +44,7 @@ class Scheduler:
         self._closed = False
         self._background_ran = -math.inf  # when the last of it ended
         self._background_runs = False
-        self._left: deque[tuple[float, Request]] = deque(maxlen=256)  # the queue lately, and when
-        self._waiting_since = 0.0  # when the queue was last empty
+        self._left: deque[_Left] = deque(maxlen=256)
 
     @property
     def depth(self) -> int:
@@ -64,8 +63,6 @@ class Scheduler:
                 raise EngineStopped("The engine has been closed; start a new one.")
             if len(self._queue) >= self._settings.max_queue:
                 raise QueueFull(self._retry_after())
-            if not self._queue:
-                self._waiting_since = self._clock()
             bisect.insort_right(self._queue, request, key=lambda waiting: waiting.priority)
             self._changed.notify()
 
@@ -76,27 +73,12 @@ class Scheduler:
         one that cannot be (`choice` is embed, or None for a document) need not, nor one that need not be
         forced ones. The pace is that of the same kinds. Never more than until the last of them gives up.
         """
+
+        def counts(one: Request | _Left) -> bool:
+            return one.priority == priority and not _is_overtaken(one, choice)
+
         with self._changed:
-            now = self._clock()
-            ahead = [
-                waiting
-                for waiting in self._queue
-                if waiting.priority == priority and not _is_overtaken(waiting, choice)
-            ]
-            if not ahead:
-                return 0.0
-            since = ahead[0].submitted
-            if len(self._left) == self._left.maxlen:
-                since = max(since, self._left[0][0])
-            left = sum(
-                when >= since and request.priority == priority and not _is_overtaken(request, choice)
-                for when, request in self._left
-            )
-            gives_up = max(math.inf if one.deadline is None else one.deadline for one in ahead)
-        waited = now - since
-        if left < _ENOUGH_LEFT:
-            return waited
-        return min(len(ahead) * waited / left, gives_up - now)
+            return self._wait_behind([waiting for waiting in self._queue if counts(waiting)], counts)
 
     def wait(self, busy: bool) -> bool:
         """Block until there is something to do; False once closed. `busy`: do not wait for the queue."""
@@ -149,7 +131,10 @@ class Scheduler:
                 self._background_ran = now
             taken = {id(request) for request in self._in_turn(now) if batch.take(request)}
             self._queue = [request for request in self._queue if id(request) not in taken]
-            self._left.extend((now, request) for request in batch.requests)
+            self._left.extend(
+                _Left(now, request.priority, request.may_augment, request.forced_to_augment)
+                for request in batch.requests
+            )
             self._background_runs = any(request.priority > 0 for request in batch.requests)
         return sorted(batch.requests, key=lambda request: request.prefill_length)
 
@@ -174,16 +159,35 @@ class Scheduler:
         return waiting
 
     def _retry_after(self) -> float:
-        """Seconds until the queue drains, at its pace since it was last empty."""
+        """Seconds until the queue drains, within bounds."""
         low, high = _RETRY_BOUNDS
-        latest = [when for when, _ in self._left if when >= self._waiting_since]
-        if not latest:
-            return 1.0
-        pace = len(latest) / max(self._clock() - latest[0], 1e-3)
-        return min(max(len(self._queue) / pace, low), high)
+        return min(max(self._wait_behind(self._queue, lambda _: True), low), high)
+
+    def _wait_behind(self, ahead: Sequence[Request], counts: Callable[[Request | _Left], bool]) -> float:
+        """Seconds until the last of those ahead leaves, at the pace of what counts since the first waits."""
+        if not ahead:
+            return 0.0
+        now, since = self._clock(), min(waiting.submitted for waiting in ahead)
+        if len(self._left) == self._left.maxlen:
+            since = max(since, self._left[0].when)
+        left = sum(one.when >= since and counts(one) for one in self._left)
+        if left < _ENOUGH_LEFT:
+            return now - since
+        gives_up = max(math.inf if waiting.deadline is None else waiting.deadline for waiting in ahead)
+        return min(len(ahead) * (now - since) / left, gives_up - now)
 
 
-def _is_overtaken(waiting: Request, choice: RouteChoice | None) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """A request that left the queue: when, and of what kind it was."""
+
+    when: float
+    priority: int
+    may_augment: bool
+    forced_to_augment: bool
+
+
+def _is_overtaken(waiting: Request | _Left, choice: RouteChoice | None) -> bool:
     """Whether a request may have to wait where a later one, of this choice, need not."""
     if choice is RouteChoice.AUGMENT:
         return False

@@ -10,19 +10,18 @@ import ctypes
 
 import numpy as np
 
-from model.kernels.library import Multiplication, Product
+from model.kernels.library import GROUP, ROWS, Multiplication, Product
 
-_ROWS, _GROUP = 4, 64  # of a block; see `kernels.h`
-_OUT, _COUNT, _GROUPS = 3 * _ROWS, 3, 3
+_OUT, _COUNT, _GROUPS = 3 * ROWS, 3, 3
 _TOLERANCE = 1e-3  # of the largest result; activations are rounded to 16 bits
 
 
 def multiplies_rightly(found: ctypes.CDLL) -> bool:
     """Compare a product of the chosen variant with numpy's."""
     drawn = np.random.default_rng(0)
-    columns = _GROUPS * _GROUP
-    weights = drawn.integers(-127, 128, (_OUT // _ROWS, _GROUPS, _ROWS, _GROUP)).astype(np.int8)
-    scales = drawn.uniform(0.5, 2, (_OUT // _ROWS, _GROUPS, _ROWS)).astype(np.float32)
+    columns = _GROUPS * GROUP
+    weights = drawn.integers(-127, 128, (_OUT // ROWS, _GROUPS, ROWS, GROUP)).astype(np.int8)
+    scales = drawn.uniform(0.5, 2, (_OUT // ROWS, _GROUPS, ROWS)).astype(np.float32)
     parts = [scales.view(np.uint8), weights.view(np.uint8).reshape(*weights.shape[:2], -1)]
     blocks = np.ascontiguousarray(np.concatenate(parts, axis=-1))
     rows = drawn.normal(size=(_COUNT, columns)).astype(np.float32)

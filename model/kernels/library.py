@@ -85,10 +85,12 @@ class Multiplication(Structure):
     ]
 
 
+GROUP = 64  # weights of a row that share a scale
+ROWS = 4  # rows whose weights lie together; both as in kernels.h
 VARIANTS = ("avx512", "avx2", "baseline")  # the best first
 
 #: Bytes of all structures together: kernels that an older Solomon compiled would take them for others.
-_BLOCK_BYTES = 4 * 4 + 4 * 64  # ROWS scales, and ROWS times GROUP weights
+_BLOCK_BYTES = 4 * ROWS + ROWS * GROUP  # scales, and weights
 _STRUCTURES = (Product, Layer, DecoderWeights, Step, Multiplication)
 _LAYOUT = _BLOCK_BYTES + sum(ctypes.sizeof(structure) for structure in _STRUCTURES)
 

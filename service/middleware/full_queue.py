@@ -1,7 +1,7 @@
 """Turns calls away at the door while the queue is full, before anything of them is looked at.
 
-Under overload most of what a server does is to refuse: parsing and checking a body first takes three times
-as long, of the same cores that the model computes on.
+Under overload most of what a server does is to refuse, and more than half of what that costs is routing,
+parsing and checking, on the same cores that the model computes on.
 """
 
 from __future__ import annotations
@@ -46,9 +46,7 @@ class FullQueueMiddleware:
         await answer(scope, receive, send)
 
     def _full(self) -> QueueFull | None:
-        if not self._runtime.ready:
-            return None
-        return self._runtime.services.embedding.refusal(self._runtime.query_deadline())
+        return self._runtime.services.embedding.full() if self._runtime.ready else None
 
 
 def _is_short(length: str) -> bool:

@@ -200,11 +200,14 @@ def test_retry_after_is_not_told_by_the_idle_time_between_bursts():
     scheduler = Scheduler(EngineSettings(max_queue=20, max_batch_size=1), clock=lambda: now[0])
     scheduler.submit(request())
     scheduler.next_batch(PLENTY)
-    now[0] += 3600.0
-    for _ in range(5):
-        scheduler.submit(request())
-    scheduler.next_batch(PLENTY)
-    now[0] += 0.5
+    now[0] = 3600.0
+    for _ in range(8):
+        waiting = request()
+        waiting.submitted = now[0]
+        scheduler.submit(waiting)
+    for _ in range(4):
+        scheduler.next_batch(PLENTY)
+    now[0] += 2.0
     assert scheduler._retry_after() == pytest.approx(4 / 2.0)
 
 

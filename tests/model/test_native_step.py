@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 from model.decoder import Decoder
 from model.engine import Engine, EngineSettings
 from model.engine.runner import Runner
-from model.kernels.library import instruction_set, use_instruction_set
+from model.kernels.library import GROUP, ROWS, instruction_set, use_instruction_set
 from model.kv_cache import KVCache
 from model.native_step import (
-    GROUP,
-    ROWS,
     NativeStep,
     StepShape,
     StepWeight,

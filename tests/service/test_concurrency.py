@@ -69,7 +69,7 @@ def test_a_small_queue_refuses_some_and_breaks_none(make_settings, open_backend)
 def test_a_full_queue_refuses_before_it_reads(serve, monkeypatch, path):
     with serve() as client:
         embedding = client.app.state.runtime.services.embedding
-        monkeypatch.setattr(embedding, "refusal", lambda deadline: QueueFull(3.0))
+        monkeypatch.setattr(embedding, "full", lambda: QueueFull(3.0))
         refused = client.post(path, content=b"{", headers={"Content-Type": "application/json"})
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "3")
         assert "connection" not in refused.headers
@@ -84,7 +84,7 @@ def test_a_full_queue_refuses_before_it_reads(serve, monkeypatch, path):
 def test_a_stranger_is_not_told_of_the_queue(serve, monkeypatch):
     with serve(api_keys="k") as client:
         embedding = client.app.state.runtime.services.embedding
-        monkeypatch.setattr(embedding, "refusal", lambda deadline: QueueFull(3.0))
+        monkeypatch.setattr(embedding, "full", lambda: QueueFull(3.0))
         assert client.post("/embed", json={"input": "x"}).status_code == 401
 
 
@@ -92,7 +92,7 @@ def test_a_refused_call_leaves_its_connection_in_order(make_settings, open_backe
     """Whether its body comes with its head, behind it, or not at all."""
     settings = make_settings()
     app = create_app(settings, open_backend(settings))
-    monkeypatch.setattr(EmbeddingService, "refusal", lambda self, deadline: QueueFull(3.0))
+    monkeypatch.setattr(EmbeddingService, "full", lambda self: QueueFull(3.0))
     head = (
         b"POST /embed HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
     )
@@ -119,15 +119,16 @@ def test_the_queue_is_full_when_nothing_more_can_be_admitted(serve):
     with serve(max_queue=3, max_items=3) as client:
         embedding, soon = client.app.state.runtime.services.embedding, time.monotonic() + 60
         with embedding.admit(2, EmbedOptions(), soon):
-            assert embedding.refusal(soon) is None
-            assert embedding.refusal(soon, items=2) is not None
+            assert embedding.full() is None
+            with pytest.raises(QueueFull), embedding.admit(2, EmbedOptions(), soon):
+                pass
             with embedding.admit(1, EmbedOptions(), soon):
-                assert embedding.refusal(soon) is not None
-        assert embedding.refusal(soon) is None
+                assert embedding.full() is not None
+        assert embedding.full() is None
 
 
 CALLS_BY_ROUTE = [
-    ("/search", {"query": "x", "route": "embed"}),  # not refused at the door, where the route is not known
+    ("/search", {"query": "x", "route": "embed"}),
     ("/embed", {"input": "x"}),
     ("/search", {"query": "x", "route": "augment"}),
 ]
