@@ -124,8 +124,8 @@ class Embedder(Protocol):
     def queue_depth(self) -> int:
         """Requests accepted and not yet running."""
 
-    def expected_wait(self, options: EmbedOptions) -> float:
-        """Seconds that an item with these options would wait from now on, if all goes on as lately."""
+    def expected_seconds(self, options: EmbedOptions) -> float:
+        """Seconds that an item with these options would take, if all goes on as lately; 0 if none waits."""
 
     @property
     def alive(self) -> bool:

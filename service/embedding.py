@@ -36,8 +36,8 @@ _FETCHED_AT_ONCE = 8
 # The engine ends requests at their deadline; this only catches an engine that does not answer at all.
 _GRACE_SECONDS = 2.0
 _RETRY_SECONDS = 1.0
-# A queue is too long when to wait in it would take this share of the time that a call has.
-_WAITING_SHARE = 0.5
+# A call is refused when its answer should take more than this share of its time: paces change.
+_EXPECTED_SHARE = 0.7
 _RETRY_LATER_SECONDS = 5.0
 
 
@@ -104,16 +104,16 @@ class EmbeddingService:
     ) -> Iterator[Admission]:
         """Hold places for a request's items.
 
-        Raises `QueueFull` where they do not all fit, or where the wait would take half of the time until a
-        `time.monotonic()` deadline: its client can go elsewhere now. Bulk work leaves half of the
-        queue to others, unless nothing waits at all.
+        Raises `QueueFull` where they do not all fit, or where others wait and the answer is not to be
+        expected well before the deadline, a `time.monotonic()` instant: its client can go elsewhere now. Bulk
+        work leaves half of the queue to others, unless nothing waits at all.
         """
         waiting = self.waiting
         room = self._max_queue // 2 if bulk and waiting else self._max_queue
         if waiting + items > room:
             raise QueueFull(_RETRY_SECONDS)
-        allowed = _WAITING_SHARE * (deadline - time.monotonic())
-        if waiting and self._embedder.expected_wait(options) > allowed:
+        allowed = _EXPECTED_SHARE * (deadline - time.monotonic())
+        if waiting and self._embedder.expected_seconds(options) > allowed:
             raise QueueFull(_RETRY_LATER_SECONDS, "The queue would take too long")
         admission = Admission(items)
         self._unsubmitted += items

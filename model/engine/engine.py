@@ -79,10 +79,10 @@ class Engine:
         """Requests accepted and not yet running."""
         return self._scheduler.depth
 
-    def expected_wait(self, options: EmbedOptions) -> float:
-        """Seconds that an item with these options would wait from now on, if all goes on as lately."""
+    def expected_seconds(self, options: EmbedOptions) -> float:
+        """Seconds that an item with these options would take, if all goes on as lately; 0 if none waits."""
         choice = None if options.input_type is InputType.DOCUMENT else options.route
-        return self._scheduler.expected_wait(options.priority, choice)
+        return self._scheduler.expected_seconds(options.priority, choice)
 
     @property
     def alive(self) -> bool:
@@ -193,6 +193,9 @@ class Engine:
         """Let go of cancelled and expired requests, wherever they stand, and of their slots."""
         now = time.monotonic()
         dead = [request for request in self._running() if request.future.cancelled() or request.expired(now)]
+        for request in dead:
+            if request.expired(now):
+                self._scheduler.ended(request, now - request.admitted)
         for request in [*self._scheduler.drop_dead(), *dead]:
             self._fail(request, DeadlineExceeded("The deadline passed before the vector was ready."))
 
@@ -307,6 +310,7 @@ class Engine:
             text = self._tokenizer.decode(request.answer, skip_special_tokens=True).strip()
         embedding = request.embedding(vector, text, time.monotonic())
         self._cache.put(request.cache_key(), embedding)
+        self._scheduler.ended(request, time.monotonic() - request.admitted)
         self._release(request)
         if request.future.set_running_or_notify_cancel():
             request.future.set_result(embedding)

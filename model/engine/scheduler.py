@@ -18,6 +18,7 @@ from model.types import RouteChoice
 BACKGROUND_SECONDS = 1.0  # at most, while there is any: without it a stream of queries would starve documents
 _FREE_PADDING = 128  # padding tokens that are never worth a second batch
 _RETRY_BOUNDS = (0.1, 60.0)  # seconds
+_LATEST_SHARE = 0.2  # of a moving mean
 _ENOUGH_LEFT = 4  # requests that left the queue, to tell a pace by
 
 
@@ -45,6 +46,7 @@ class Scheduler:
         self._background_ran = -math.inf  # when the last of it ended
         self._background_runs = False
         self._left: deque[_Left] = deque(maxlen=256)
+        self._computing: dict[RouteChoice | None, float] = {}  # seconds after the queue, lately
 
     @property
     def depth(self) -> int:
@@ -66,8 +68,8 @@ class Scheduler:
             bisect.insort_right(self._queue, request, key=lambda waiting: waiting.priority)
             self._changed.notify()
 
-    def expected_wait(self, priority: int, choice: RouteChoice | None) -> float:
-        """Seconds until a new request would leave the queue, as the pace has been since some had to wait.
+    def expected_seconds(self, priority: int, choice: RouteChoice | None) -> float:
+        """Seconds until a new request would be answered, as it went since some had to wait; 0 if none has to.
 
         It stands behind those of its own priority; but queries that may be augmented wait for a slot, which
         one that cannot be (`choice` is embed, or None for a document) need not, nor one that need not be
@@ -78,7 +80,15 @@ class Scheduler:
             return one.priority == priority and not _is_overtaken(one, choice)
 
         with self._changed:
-            return self._wait_behind([waiting for waiting in self._queue if counts(waiting)], counts)
+            ahead = [waiting for waiting in self._queue if counts(waiting)]
+            computing = self._computing.get(choice, 0.0)
+            return self._wait_behind(ahead, counts) + computing if ahead else 0.0
+
+    def ended(self, request: Request, seconds: float) -> None:
+        """A request that ran was answered, or ran into its deadline, so long after it left the queue."""
+        choice = request.choice if request.is_query else None
+        before = self._computing.get(choice, seconds)
+        self._computing[choice] = before + _LATEST_SHARE * (seconds - before)
 
     def wait(self, busy: bool) -> bool:
         """Block until there is something to do; False once closed. `busy`: do not wait for the queue."""

@@ -231,18 +231,29 @@ def backlog(choices, leaving, pace):
 
 def test_the_wait_is_what_stands_ahead_at_the_pace_of_the_queue():
     scheduler = backlog([EMBED] * 30, leaving=[EMBED] * 20, pace=2.0)
-    assert scheduler.expected_wait(0, EMBED) == pytest.approx(15.0)
-    assert scheduler.expected_wait(-1, EMBED) == 0.0  # before all others
-    assert scheduler.expected_wait(10, None) == 0.0  # none of its priority waits
+    assert scheduler.expected_seconds(0, EMBED) == pytest.approx(15.0)
+    assert scheduler.expected_seconds(-1, EMBED) == 0.0  # before all others
+    assert scheduler.expected_seconds(10, None) == 0.0  # none of its priority waits
 
 
 def test_queries_that_are_not_augmented_pass_those_that_wait_for_a_slot():
     scheduler = backlog([AUGMENT] * 20, leaving=[AUGMENT] * 10, pace=1.0)
-    assert scheduler.expected_wait(0, AUGMENT) == pytest.approx(20.0)
-    assert scheduler.expected_wait(0, AUTO) == scheduler.expected_wait(0, EMBED) == 0.0
+    assert scheduler.expected_seconds(0, AUGMENT) == pytest.approx(20.0)
+    assert scheduler.expected_seconds(0, AUTO) == scheduler.expected_seconds(0, EMBED) == 0.0
     mixed = backlog([AUTO] * 8 + [EMBED] * 2, leaving=[AUTO] * 5 + [EMBED] * 5, pace=1.0)
-    assert mixed.expected_wait(0, AUTO) == pytest.approx(10.0)
-    assert mixed.expected_wait(0, EMBED) == mixed.expected_wait(0, None) == pytest.approx(4.0)
+    assert mixed.expected_seconds(0, AUTO) == pytest.approx(10.0)
+    assert mixed.expected_seconds(0, EMBED) == mixed.expected_seconds(0, None) == pytest.approx(4.0)
+
+
+def test_computing_is_expected_to_take_what_it_took_those_of_the_same_choice():
+    scheduler = backlog([AUGMENT, EMBED] * 10, leaving=[AUGMENT, EMBED] * 5, pace=1.0)
+    waits = {choice: scheduler.expected_seconds(0, choice) for choice in (AUGMENT, EMBED)}
+    for _ in range(50):
+        scheduler.ended(request(choice=AUGMENT), 9.0)
+        scheduler.ended(request(choice=EMBED), 1.0)
+    assert scheduler.expected_seconds(0, AUGMENT) == pytest.approx(waits[AUGMENT] + 9.0)
+    assert scheduler.expected_seconds(0, EMBED) == pytest.approx(waits[EMBED] + 1.0)
+    assert scheduler.expected_seconds(-1, AUGMENT) == 0.0
 
 
 def test_one_call_of_many_items_is_no_sign_of_a_slow_queue():
@@ -255,14 +266,14 @@ def test_one_call_of_many_items_is_no_sign_of_a_slow_queue():
         scheduler.submit(waiting)
     assert scheduler.next_batch(PLENTY)
     now[0] += 0.5
-    assert scheduler.expected_wait(0, EMBED) == pytest.approx(0.5)
+    assert scheduler.expected_seconds(0, EMBED) == pytest.approx(0.5)
 
 
 def test_nobody_waits_longer_than_those_ahead_will():
     scheduler = backlog([EMBED] * 30, leaving=[EMBED] * 10, pace=1.0)
     for waiting in scheduler._queue:
         waiting.deadline = 107.0
-    assert scheduler.expected_wait(0, EMBED) == pytest.approx(7.0)
+    assert scheduler.expected_seconds(0, EMBED) == pytest.approx(7.0)
 
 
 def test_closed():

@@ -140,13 +140,13 @@ def test_who_would_wait_beyond_the_deadline_is_refused_at_once(serve, monkeypatc
     with serve(request_timeout_seconds=100) as client:
         services = client.app.state.runtime.services
         engine = services.backend.embedder
-        monkeypatch.setattr(engine, "expected_wait", lambda options: waits[options.route])
+        monkeypatch.setattr(engine, "expected_seconds", lambda options: waits[options.route])
         monkeypatch.setattr(type(engine), "queue_depth", property(lambda self: 5))
         for slow in (None, RouteChoice.AUGMENT, RouteChoice.AUTO, RouteChoice.EMBED):
             if slow is not None:
-                waits[slow] = 60.0
+                waits[slow] = 80.0
             for path, body in CALLS_BY_ROUTE:
-                refused = waits[RouteChoice(body.get("route", "auto"))] > 50
+                refused = waits[RouteChoice(body.get("route", "auto"))] > 70
                 answer = client.post(path, json=body)
                 assert answer.status_code == (429 if refused else 200), (slow, body)
                 if refused:
