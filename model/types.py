@@ -82,6 +82,7 @@ class Embedding:
     augment_tokens: int
     queue_seconds: float
     compute_seconds: float
+    augment_seconds: float  # of these, what came after the single pass: what another route had saved
 
 
 @dataclass(frozen=True, slots=True)

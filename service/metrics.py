@@ -1,8 +1,8 @@
 """What an operator can see: what routing saves against augmenting everything, and what it costs.
 
 Every application has its own registry. `solomon_augment_seconds_saved_total` grows with each query that
-the model itself routed to /embed, by what augmenting costs at that moment: the moving mean of the compute
-time of augmented queries (forced ones are evidence too) less that of embedded ones.
+the model itself routed to /embed, by what augmenting costs at that moment: the moving mean of the time
+that augmented queries took after the single pass (forced ones are evidence too).
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ class Metrics:
         )
         self.seconds_saved = Counter(
             "solomon_augment_seconds_saved_total",
-            "Compute seconds that routing to /embed saved, at the moving cost of augmentation.",
+            "Seconds that routing to /embed saved, at the moving cost of writing an answer.",
             registry=registry,
         )
         self.queue_depth = Gauge("solomon_queue_depth", "Items waiting for the model.", registry=registry)
@@ -267,8 +267,7 @@ class Metrics:
         )
         ProcessCollector(registry=registry)
         self._lock = threading.Lock()
-        self._augmented_seconds = MovingMean()
-        self._embedded_seconds = MovingMean()
+        self._augment_seconds = MovingMean()
 
     # What the engine's thread reports (model.types.EngineObserver).
 
@@ -302,7 +301,7 @@ class Metrics:
         if route is Route.AUGMENT:
             self.augment_tokens.observe(embedding.augment_tokens)
         if computed:
-            self._count_saving(route, decision, embedding.compute_seconds)
+            self._count_saving(route, decision, embedding.augment_seconds)
 
     def on_search(self, route: Route | None, embed: float, index: float, total: float) -> None:
         """A search is answered; its stages in seconds."""
@@ -341,8 +340,8 @@ class Metrics:
 
     def _count_saving(self, route: Route, decision: str, seconds: float) -> None:
         with self._lock:
-            mean = self._augmented_seconds if route is Route.AUGMENT else self._embedded_seconds
-            mean.add(seconds)
-            augmented, embedded = self._augmented_seconds.value, self._embedded_seconds.value
-        if route is Route.EMBED and decision == AUTO and augmented is not None and embedded is not None:
-            self.seconds_saved.inc(max(0.0, augmented - embedded))
+            if route is Route.AUGMENT:
+                self._augment_seconds.add(seconds)
+            cost = self._augment_seconds.value
+        if route is Route.EMBED and decision == AUTO and cost is not None:
+            self.seconds_saved.inc(cost)

@@ -105,6 +105,7 @@ class RememberedEmbeddings:
             route=None if route is None else Route(route),
             queue_seconds=0.0,
             compute_seconds=0.0,
+            augment_seconds=0.0,
             **facts,
         )
 

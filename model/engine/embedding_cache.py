@@ -32,7 +32,8 @@ class EmbeddingCache:
             if embedding is None:
                 return None
             self._found.move_to_end(key)
-        return replace(embedding, vector=embedding.vector.copy(), queue_seconds=0.0, compute_seconds=0.0)
+        vector = embedding.vector.copy()
+        return replace(embedding, vector=vector, queue_seconds=0.0, compute_seconds=0.0, augment_seconds=0.0)
 
     def put(self, key: Hashable, embedding: Embedding) -> None:
         """Remember an embedding, letting the least recently used go."""

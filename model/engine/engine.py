@@ -262,6 +262,7 @@ class Engine:
         request.prompt_kv = None
         request.next_token = self._runner.routes.augment_id
         request.state = State.DECODING
+        request.answering_since = time.monotonic()
         self._decoding.append(request)
 
     def _start_parked(self) -> None:

@@ -79,6 +79,7 @@ class Request:
     long_prompt: LongPrompt | None = None  # while prefilled in parts
     slot: int = -1  # while decoding
     next_token: int = -1  # while decoding: what is fed next
+    answering_since: float | None = None  # when it got its slot
     answer: list[int] = field(default_factory=list)
 
     @property
@@ -147,4 +148,5 @@ class Request:
             augment_tokens=len(self.answer),
             queue_seconds=self.admitted - self.submitted,
             compute_seconds=now - self.admitted,
+            augment_seconds=0.0 if self.answering_since is None else now - self.answering_since,
         )

@@ -453,6 +453,7 @@ def test_nothing_is_remembered_by_default(make_engine):
 
 def test_times_are_reported(make_engine):
     engine, _ = make_engine()
-    result = engine.embed([Item(text="x")], AUGMENT)[0]
-    assert result.queue_seconds >= 0
-    assert result.compute_seconds > 0
+    augmented, embedded = (engine.embed([Item(text="x")], options)[0] for options in (AUGMENT, EMBED))
+    assert augmented.queue_seconds >= 0
+    assert 0 < augmented.augment_seconds < augmented.compute_seconds
+    assert embedded.compute_seconds > 0 == embedded.augment_seconds

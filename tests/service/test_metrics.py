@@ -40,7 +40,7 @@ NAMES = [
 ]
 
 
-def embedding(route, decision, seconds):
+def embedding(route, decision, seconds, augmenting=0.0):
     return Embedding(
         vector=None,
         route=route,
@@ -52,6 +52,7 @@ def embedding(route, decision, seconds):
         augment_tokens=0,
         queue_seconds=0.0,
         compute_seconds=seconds,
+        augment_seconds=augmenting,
     )
 
 
@@ -102,10 +103,10 @@ def test_saving_is_the_moving_cost_of_augmenting():
     metrics = Metrics()
     metrics.on_embedding(embedding(Route.EMBED, "auto", 0.2), InputType.QUERY, 0.2)
     assert saved(metrics) == 0, "nothing is known yet of what augmenting costs"
-    metrics.on_embedding(embedding(Route.AUGMENT, "forced", 1.2), InputType.QUERY, 1.3)
+    metrics.on_embedding(embedding(Route.AUGMENT, "forced", 1.2, 1.0), InputType.QUERY, 1.3)
     assert saved(metrics) == 0
-    metrics.on_embedding(embedding(Route.EMBED, "auto", 0.2), InputType.QUERY, 0.2)
-    assert saved(metrics) == pytest.approx(1.0)
+    metrics.on_embedding(embedding(Route.EMBED, "auto", 7.0), InputType.QUERY, 7.0)
+    assert saved(metrics) == pytest.approx(1.0), "what the pass took would have come before an answer too"
     metrics.on_embedding(embedding(Route.EMBED, "forced", 0.2), InputType.QUERY, 0.2)
     metrics.on_embedding(embedding(None, None, 0.2), InputType.DOCUMENT, 0.2)
     assert saved(metrics) == pytest.approx(1.0), "only what the model itself routed counts"
@@ -118,7 +119,8 @@ def test_savings_never_shrink(observations):
     metrics = Metrics()
     before = 0.0
     for route, decision, seconds in observations:
-        metrics.on_embedding(embedding(route, decision, seconds), InputType.QUERY, seconds)
+        augmenting = seconds / 2 if route is Route.AUGMENT else 0.0
+        metrics.on_embedding(embedding(route, decision, seconds, augmenting), InputType.QUERY, seconds)
         after = saved(metrics)
         assert after >= before
         before = after
@@ -134,7 +136,7 @@ def test_a_moving_mean_stays_among_its_values(values, weight):
 
 def test_a_remembered_embedding_counts_no_tokens_and_moves_no_saving():
     metrics, saved = Metrics(), "solomon_augment_seconds_saved_total"
-    metrics.on_embedding(embedding(Route.AUGMENT, "forced", 1.0), InputType.QUERY, 1.0)
+    metrics.on_embedding(embedding(Route.AUGMENT, "forced", 1.0, 0.75), InputType.QUERY, 1.0)
     for _ in range(50):
         metrics.on_embedding(embedding(Route.AUGMENT, "forced", 0.0), InputType.QUERY, 0.0)
     metrics.on_embedding(embedding(Route.EMBED, "auto", 0.25), InputType.QUERY, 0.25)

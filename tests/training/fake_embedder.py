@@ -40,4 +40,4 @@ class FakeEmbedder:
         augmented = side == "augment"
         answer = self.answers.get(text, f"about {text}") if augmented else None
         route = None if document else Route(side)
-        return Embedding(vector, route, "forced", 0.9, answer, 5, 0, 3 if augmented else 0, 0.0, 0.0)
+        return Embedding(vector, route, "forced", 0.9, answer, 5, 0, 3 if augmented else 0, 0.0, 0.0, 0.0)

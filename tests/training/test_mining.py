@@ -100,7 +100,7 @@ class HashingEngine:
     def _embedding(self, item):
         seed = int.from_bytes((item.text or "").encode() + (item.image or b"")[-40:], "big") % 2**32
         vector = unit(np.random.default_rng(seed).normal(size=8))
-        return Embedding(vector, None, None, None, None, 1, 0, 0, 0.0, 0.0)
+        return Embedding(vector, None, None, None, None, 1, 0, 0, 0.0, 0.0, 0.0)
 
 
 def test_an_interrupted_run_embeds_nothing_twice_and_a_finished_one_nothing_at_all(tmp_path, monkeypatch):

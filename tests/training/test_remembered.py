@@ -8,6 +8,7 @@ from model.types import Embedding, EmbedOptions, InputType, Item, Route, RouteCh
 from tests.training.report.made_up import info
 from training.remembered import RememberedEmbeddings, embedding_identity, weights_identity
 
+TIMES = ("queue_seconds", "compute_seconds", "augment_seconds")
 FORCED = EmbedOptions(route=RouteChoice.AUGMENT)
 DOCUMENT = EmbedOptions(input_type=InputType.DOCUMENT)
 
@@ -35,6 +36,7 @@ class Counting:
                     augment_tokens=1,
                     queue_seconds=0.5,
                     compute_seconds=0.5,
+                    augment_seconds=0.25,
                 )
             )
         return answers
@@ -57,7 +59,7 @@ def test_what_was_embedded_comes_back_whole(engine, tmp_path):
     second.close()
     assert (first.computed, second.computed, heard) == (6, 0, [3, 3])
     for ours, theirs in zip(chain(*fresh), chain(*again), strict=True):
-        expected = dataclasses.asdict(ours) | {"queue_seconds": 0.0, "compute_seconds": 0.0}
+        expected = dataclasses.asdict(ours) | dict.fromkeys(TIMES, 0.0)
         found = dataclasses.asdict(theirs)
         assert (found.pop("vector") == expected.pop("vector")).all()
         assert found == expected
