@@ -76,15 +76,21 @@ def agreement(naive: Sequence[NaiveResult], ours: Sequence[Embedding]) -> dict[s
 
 
 def decision_price(
-    loaded: LoadedModel, settings: EngineSettings, batch: int, rounds: int
+    loaded: LoadedModel, settings: EngineSettings, callers: int, batch: int, rounds: int
 ) -> dict[str, float]:
-    """Seconds of `batch` captions with the decision and without, on this thread."""
+    """Seconds of `callers` captions, `batch` at a time, with the decision and without, on this thread."""
     preparer, runner = Preparer(loaded, settings), Runner(loaded, settings)
-    caption = [Query("caption", item, 1.0) for item in captions()[:batch]]
-    requests = [preparer.prepare(query.item, query.options(), None) for query in caption]
+    queries = [Query("caption", item, 1.0) for item in captions()[:callers]]
+    requests = [preparer.prepare(query.item, query.options(), None) for query in queries]
+    batches = [requests[start : start + batch] for start in range(0, callers, batch)]
     with torch.inference_mode():
         routed, bare = alternating(
-            [lambda: runner.prefill(requests), lambda: bare_pass(runner, requests)], runner.device, rounds
+            [
+                lambda: [runner.prefill(some) for some in batches],
+                lambda: [bare_pass(runner, some) for some in batches],
+            ],
+            runner.device,
+            rounds,
         )
     return {"routed_seconds": routed, "bare_seconds": bare, "ratio": routed / bare}
 
@@ -149,8 +155,8 @@ def main(
     floor = measured["forced_embed"][0].mean
     extra = adaptive.mean - floor
     allowed = share * (measured["forced_augment"][0].mean - floor)
-    alone = decision_price(loaded, settings, 1, rounds)
-    together = decision_price(loaded, settings, callers, rounds)
+    alone = decision_price(loaded, settings, callers, 1, rounds)
+    together = decision_price(loaded, settings, callers, callers, rounds)
     ratios = [
         Ratio("throughput, engine / naive", adaptive.rate * naive_seconds / queries, (">=", 3.0)),
         Ratio("a query routed to /embed / a bare pass, alone", alone["ratio"], ("<=", 1.1)),
