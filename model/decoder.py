@@ -17,8 +17,9 @@ from transformers import Qwen2VLForConditionalGeneration
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLDecoderLayer
 
 from model.kernels.library import instruction_set
-from model.kv_cache import KVCache, PromptStates
+from model.kv_cache import KeptStates, KVCache, PackedStates, PromptStates
 from model.linear import GatedLinear, Linear, kept_rows, packs
+from model.native_prompt import NativePrompt, Sequences
 from model.native_step import NativeStep, StepLayer, StepShape, quantised
 from model.packing import Packing
 from model.rope import Rotary, pair_rows, turn
@@ -75,11 +76,13 @@ class Decoder:
         device: torch.device,
         int8_steps: bool = False,
         threads: int | None = None,
+        compiled: bool = True,
     ) -> None:
         """Copy the text weights out of `model`. Raises `ValueError` for a variant that is not supported.
 
         `int8_steps`: decode by the compiled kernels (CPU only) where they support the model's sizes, with
-        so many `threads` (None: torch's).
+        so many `threads` (None: torch's). `compiled`: let them compute a prefill's norms and attention, too,
+        wherever they suit; the results are torch's but for rounding.
         """
         text = model.model.language_model
         config = text.config
@@ -104,6 +107,9 @@ class Decoder:
             shape = StepShape(
                 config.hidden_size, config.intermediate_size, self.heads, self.kv_heads, self.head_dim
             )
+            members = threads or torch.get_num_threads()
+            suits = compiled and NativePrompt.suits(shape, dtype, device)
+            self._native_prompt = NativePrompt(shape, self._epsilon, members) if suits else None
             native = int8_steps and shape.is_supported and device.type == "cpu"
             self._packed = packs(device, dtype)
             steps: list[StepLayer] = []
@@ -115,7 +121,6 @@ class Decoder:
                     steps.append(weights.quantised())
             self._native: NativeStep | None = None
             if native:
-                members = threads or torch.get_num_threads()
                 head = quantised(self._head)
                 self._native = NativeStep(shape, steps, self._norm, head, self._epsilon, members)
 
@@ -165,7 +170,7 @@ class Decoder:
 
     def prefill(
         self, hidden: Tensor, positions: Tensor, wanted: Tensor, lengths: Sequence[int] | None = None
-    ) -> tuple[Tensor, PromptStates]:
+    ) -> tuple[Tensor, KeptStates]:
         """One causal pass over right-padded sequences.
 
         `hidden` is `[B, L, H]` float32 input embeddings, `positions` `[3, B, L]`, `wanted` `[B, W]` the
@@ -173,7 +178,10 @@ class Decoder:
         attention sees the padding: all else is computed for the tokens alone. Also returned are all rows'
         keys and values, as views. Padding on the right needs no mask: no token sees what follows it.
         """
-        packing = self._packing(lengths or [hidden.shape[1]] * len(hidden), hidden.shape[1])
+        sizes = lengths or [hidden.shape[1]] * len(hidden)
+        packing = self._packing(sizes, hidden.shape[1])
+        if self._native_prompt is not None:
+            return self._compiled_prefill(self._native_prompt, packing, sizes, hidden, positions, wanted)
         kept: list[tuple[Tensor, Tensor]] = []
         turns = packing.pack(self._rotary(positions))
         hidden = packing.pack(hidden)
@@ -188,6 +196,30 @@ class Decoder:
             hidden = self._complete(layer, hidden, packing.pack(mixed.transpose(1, 2)))
         chosen = hidden[packing.places(wanted)]
         return _rms_norm(chosen, self._norm, self._epsilon), PromptStates(kept)
+
+    def _compiled_prefill(
+        self,
+        between: NativePrompt,
+        packing: Packing,
+        lengths: Sequence[int],
+        hidden: Tensor,
+        positions: Tensor,
+        wanted: Tensor,
+    ) -> tuple[Tensor, KeptStates]:
+        """`prefill` with what stands between the products compiled; padding is left out of everything."""
+        sequences = Sequences.of(lengths, packing.pack(self._rotary(positions)).flatten(1))
+        hidden = packing.pack(hidden).clone()  # to be added to in place, which the caller's is not for
+        kept: list[Tensor] = []
+        change: Tensor | None = None
+        for layer in self._layers:
+            states = layer.qkv(between.norm(hidden, change, layer.attention_norm, self.dtype))
+            mixed = between.attend(states, sequences)
+            kept.append(states.view(len(hidden), -1, self.head_dim))
+            normed = between.norm(hidden, layer.out(mixed), layer.mlp_norm, self.dtype)
+            change = layer.down(layer.gated(normed))
+        chosen = packing.places(wanted)
+        last = hidden[chosen] if change is None else hidden[chosen] + change[chosen]
+        return _rms_norm(last, self._norm, self._epsilon), PackedStates(kept, lengths, self.kv_heads)
 
     def extend(
         self, hidden: Tensor, positions: Tensor, wanted: Sequence[int], states: Tensor, start: int

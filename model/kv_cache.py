@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import itertools
 import math
 import mmap
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -114,11 +116,34 @@ class CacheStep:
         return keys.index_select(0, self._gathered), values.index_select(0, self._gathered)
 
 
-class PromptStates:
-    """The keys and values of a prefilled batch, layer by layer, each `[B, kv_heads, L, head_dim]`.
+class KeptStates(Protocol):
+    """The keys and values of a prefilled batch. What nobody asks for is never copied."""
 
-    They are views of the pass's own tensors: what nobody asks for is never copied.
+    def of(self, row: int, length: int) -> Tensor:
+        """A row's first `length` positions as `[layers, 2, kv_heads, length, head_dim]`, a copy."""
+        ...
+
+
+class PackedStates:
+    """Those of sequences that stand one behind the other: each layer's `[T, heads + 2 kv_heads, head_dim]`.
+
+    Keys come before values, and both behind the queries, which nobody asks for.
     """
+
+    def __init__(self, layers: Sequence[Tensor], lengths: Sequence[int], kv_heads: int) -> None:
+        self._layers = layers
+        self._starts = [0, *itertools.accumulate(lengths)]
+        self._kv_heads = kv_heads
+
+    def of(self, row: int, length: int) -> Tensor:
+        """A row's first `length` positions as `[layers, 2, kv_heads, length, head_dim]`, a copy."""
+        start, kept = self._starts[row], 2 * self._kv_heads
+        states = torch.stack([layer[start : start + length, -kept:] for layer in self._layers])
+        return states.unflatten(2, (2, self._kv_heads)).permute(0, 2, 3, 1, 4)
+
+
+class PromptStates:
+    """Those of padded sequences, layer by layer, each `[B, kv_heads, L, head_dim]`."""
 
     def __init__(self, layers: Sequence[tuple[Tensor, Tensor]]) -> None:
         self._layers = layers

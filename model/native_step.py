@@ -8,7 +8,6 @@ layer, the weights are int8 with a scale for every 64 of a row, and activations,
 from __future__ import annotations
 
 import ctypes
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,7 +52,8 @@ class StepShape:
 class StepWeight:
     """A product's weight of int8, in the kernels' blocks, and perhaps its bias, `[out]` float32.
 
-    A block has `ROWS` rows' weights of one group behind their scales: `[blocks, groups, bytes]` uint8.
+    A block has `ROWS` rows' weights of one group behind their scales, `[blocks, groups, bytes]` uint8; the
+    rows' pairs of weights stand side by side.
     """
 
     blocks: Tensor
@@ -88,7 +88,8 @@ def _blocks(weight: Tensor) -> Tensor:
     groups = padded.view(-1, ROWS, padded.shape[1] // GROUP, GROUP).transpose(1, 2)
     scales = groups.abs().amax(-1, keepdim=True) / _LARGEST
     values = (groups / torch.where(scales > 0, scales, 1.0)).round_().to(torch.int8)
-    stored = [part.contiguous().view(torch.uint8).flatten(2) for part in (scales, values)]
+    pairs = values.unflatten(-1, (GROUP // 2, 2)).transpose(2, 3)
+    stored = [part.contiguous().view(torch.uint8).flatten(2) for part in (scales, pairs)]
     return torch.cat(stored, dim=-1)
 
 
@@ -115,7 +116,7 @@ class StepLayer:
 
 
 class NativeStep:
-    """The decoder's weights as the kernels take them, and the threads that compute. One caller at a time."""
+    """The decoder's weights as the kernels take them. One caller at a time."""
 
     def __init__(
         self,
@@ -126,11 +127,7 @@ class NativeStep:
         epsilon: float,
         threads: int,
     ) -> None:
-        """Starts the threads.
-
-        Raises `ValueError` for sizes that are not supported, `RuntimeError` where no kernels are compiled
-        or no thread starts.
-        """
+        """Raises `ValueError` for sizes that do not fit, `RuntimeError` where no kernels are compiled."""
         if not shape.is_supported:
             raise ValueError(f"The kernels need sizes that are multiples of {_LANES}, not {shape}.")
         kernels = library()
@@ -144,11 +141,6 @@ class NativeStep:
         self._layers = (Layer * len(layers))(*(layer.described() for layer in layers))
         sizes = (shape.hidden, shape.intermediate, shape.heads, shape.kv_heads, shape.head_dim)
         self._decoder = DecoderWeights(self._layers, norm.data_ptr(), len(layers), *sizes, epsilon)
-        self._team = kernels.team_new(threads)
-        if not self._team:
-            raise RuntimeError(f"{threads} threads could not be started; set fewer (SOLOMON_THREADS).")
-        # Not at the interpreter's exit, when a thread may still decode: the process ends the others itself.
-        weakref.finalize(self, kernels.team_free, self._team).atexit = False
         self._workspace = _floats(0)
 
     @property
@@ -189,7 +181,7 @@ class NativeStep:
             slot_stride=slot_stride,
             workspace=self._room(floats),
         )
-        self._kernels.step_run(self._team, step)
+        self._kernels.step_run(self.threads, step)
         return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -204,7 +196,7 @@ class NativeStep:
             result=result.data_ptr(),
             workspace=self._room(self._kernels.multiply_floats(product, len(rows), self.threads)),
         )
-        self._kernels.multiply_run(self._team, work)
+        self._kernels.multiply_run(self.threads, work)
         return result
 
     def _room(self, floats: int) -> int:

@@ -10,6 +10,9 @@
 
 enum { LINE = 16, PARTS = 7, SHARED = 4 }; /* floats of a cache line, on which every part begins */
 enum { AHEAD = 2048 };                     /* bytes that weights are fetched before their use */
+enum { QUERIES = 4, KEYS = 2 };            /* positions and vectors of keys that attention takes together */
+enum { BATCH = 4 };                        /* rows of activations that a weight is widened for */
+enum { MOST_LANES = 16 };
 
 /* 1.5 * 2^23: adding it rounds a float to an integer, which then stands in its lowest bits. */
 static const float ROUNDING = 12582912.0f;
@@ -82,10 +85,24 @@ size_t multiply_floats(const Product *product, int count, int members) {
     return (size_t)members * count * brief_floats(product->columns);
 }
 
+/* Positions with those that fill up the last block of keys, whatever its vectors. */
+static size_t padded_positions(size_t positions) {
+    const size_t block = KEYS * MOST_LANES;
+    return (positions + block - 1) / block * block;
+}
+
+static size_t attention_member_floats(const Attention *pass) {
+    const size_t size = pass->head_dim, padded = padded_positions(pass->longest);
+    const size_t floats = (padded + pass->longest + QUERIES) * size + QUERIES * padded;
+    return (floats + LINE - 1) / LINE * LINE;
+}
+
+size_t attention_floats(const Attention *pass, int members) { return members * attention_member_floats(pass); }
+
 /* What every platform has: x86-64's own SSE2, or Arm's NEON. */
 #define NAME(function) function##_baseline
 #define LANES 4
-#include "pass.h"
+#include "variant.h"
 #undef NAME
 #undef LANES
 
@@ -94,16 +111,27 @@ size_t multiply_floats(const Product *product, int count, int members) {
 #pragma GCC target("avx2,fma")
 #define NAME(function) function##_avx2
 #define LANES 8
-#include "pass.h"
+#include "variant.h"
 #undef NAME
 #undef LANES
+#pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
+#define NAME(function) function##_avx512vnni
+#define LANES 16
+#define VNNI 1
+#include "variant.h"
+#undef NAME
+#undef LANES
+#undef VNNI
 #pragma GCC pop_options
 
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")
 #define NAME(function) function##_avx512
 #define LANES 16
-#include "pass.h"
+#include "variant.h"
 #undef NAME
 #undef LANES
 #pragma GCC pop_options
@@ -111,16 +139,18 @@ size_t multiply_floats(const Product *product, int count, int members) {
 
 typedef struct {
     const char *name;
-    Job step;
-    Job multiply;
+    Job step, multiply, norm, attention;
 } Kernels;
+
+#define JOBS(name) {#name, step_job_##name, multiply_job_##name, norm_job_##name, attention_job_##name}
 
 static const Kernels variants[] = {
 #ifdef X86_VARIANTS
-    {"avx512", step_job_avx512, multiply_job_avx512},
-    {"avx2", step_job_avx2, multiply_job_avx2},
+    JOBS(avx512vnni),
+    JOBS(avx512),
+    JOBS(avx2),
 #endif
-    {"baseline", step_job_baseline, multiply_job_baseline},
+    JOBS(baseline),
 };
 static const Kernels *_Atomic chosen;
 
@@ -128,11 +158,14 @@ static int runs_here(const Kernels *kernels) {
 #ifdef X86_VARIANTS
     __builtin_cpu_init();
     const int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const int avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     if (!strcmp(kernels->name, "avx2"))
         return avx2;
     if (!strcmp(kernels->name, "avx512"))
-        return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+        return avx512;
+    if (!strcmp(kernels->name, "avx512vnni"))
+        return avx512 && __builtin_cpu_supports("avx512vnni");
 #endif
     return !strcmp(kernels->name, "baseline");
 }
@@ -145,7 +178,8 @@ static const Kernels *kernels(void) {
 }
 
 size_t kernels_layout(void) {
-    return sizeof(Block) + sizeof(Product) + sizeof(Layer) + sizeof(Decoder) + sizeof(Step) + sizeof(Multiplication);
+    return sizeof(Block) + sizeof(Product) + sizeof(Layer) + sizeof(Decoder) + sizeof(Step) + sizeof(Multiplication) +
+           sizeof(Norm) + sizeof(Attention);
 }
 
 const char *kernels_name(void) { return kernels()->name; }
@@ -159,8 +193,12 @@ int kernels_choose(const char *name) {
     return 0;
 }
 
-void step_run(Team *team, Step *step) { team_run(team, kernels()->step, step); }
+void step_run(int members, Step *step) { team_run(members, kernels()->step, step); }
 
-void multiply_run(Team *team, Multiplication *multiplication) {
-    team_run(team, kernels()->multiply, multiplication);
+void multiply_run(int members, Multiplication *multiplication) {
+    team_run(members, kernels()->multiply, multiplication);
 }
+
+void norm_run(int members, Norm *norm) { team_run(members, kernels()->norm, norm); }
+
+void attention_run(int members, Attention *pass) { team_run(members, kernels()->attention, pass); }

@@ -1,6 +1,7 @@
-/* One decode step of Qwen2-VL's text model on a CPU: what `model/native_step.py` calls.
+/* Qwen2-VL's text model on a CPU: a decode step whole (`model/native_step.py`), and what a prefill does between
+   its products (`model/native_prompt.py`).
 
-   Weights are int8, with a float scale for every GROUP of a row. A product turns its activations into int16,
+   A step's weights are int8, with a float scale for every GROUP of a row. A product turns its activations into int16,
    with a scale for every GROUP as well, so the integer sums are exact and the rounding of activations is a
    hundred times finer than that of the weights. All else is float32. */
 
@@ -12,13 +13,14 @@
 
 #include "team.h"
 
-enum { GROUP = 64, ROWS = 4 };
+enum { GROUP = 64, ROWS = 16 };
 
-/* ROWS rows' weights of one group, with their scales: what is read together lies together, for a core that
-   reads one stream gets twice the bytes of one that reads several. */
+/* ROWS rows' weights of one group, with their scales. A vector's lanes are rows: their pairs of weights lie side
+   by side, and meet one pair of activations. And what is read together lies together, for a core that reads one
+   stream gets twice the bytes of one that reads several. */
 typedef struct {
     float scale[ROWS];
-    int8_t weight[ROWS][GROUP];
+    int8_t weight[GROUP / 2][ROWS][2];
 } Block;
 
 /* y = x W^T + bias, from blocks [ceil(rows / ROWS)][ceil(columns / GROUP)], zeros where rows or columns end
@@ -76,12 +78,43 @@ typedef struct {
     float *workspace;  /* multiply_floats(...) */
 } Multiplication;
 
-/* Floats of workspace that a step, or a multiplication, needs. */
+/* What a prefill's rows go through before a product: hidden += change, normed = norm(hidden). */
+typedef struct {
+    int32_t rows;
+    int32_t size;
+    int32_t float_states; /* 1: change and normed are float32; 0: bfloat16 */
+    float epsilon;
+    float *hidden;       /* [rows][size] */
+    const void *change;  /* [rows][size]; NULL: none */
+    const float *weight; /* [size] */
+    void *normed;        /* [rows][size] */
+} Norm;
+
+/* Causal attention within each of a prefill's sequences, which stand one behind the other. */
+typedef struct {
+    int32_t heads;
+    int32_t kv_heads;
+    int32_t head_dim;
+    int32_t float_states;  /* 1: states and mixed are float32; 0: bfloat16 */
+    int32_t rows;          /* with those behind the last sequence, whose mixed values are zeros */
+    int32_t count;         /* sequences */
+    int32_t longest;       /* of them */
+    const int32_t *starts; /* [count + 1]: their first rows, and what follows the last one's */
+    const float *turns;    /* [rows][head_dim]: cosine and sine of each pair of dimensions */
+    void *states;          /* [rows][heads + 2 kv_heads][head_dim]: queries and keys are turned there, and stay so */
+    void *mixed;           /* [rows][heads][head_dim] */
+    float *workspace;      /* attention_floats(...) */
+} Attention;
+
+/* Floats of workspace that each needs, with so many threads. */
 size_t step_floats(const Decoder *decoder, int count, int capacity, int members);
 size_t multiply_floats(const Product *product, int count, int members);
+size_t attention_floats(const Attention *pass, int members);
 
-void step_run(Team *team, Step *step);
-void multiply_run(Team *team, Multiplication *multiplication);
+void step_run(int members, Step *step);
+void multiply_run(int members, Multiplication *multiplication);
+void norm_run(int members, Norm *norm);
+void attention_run(int members, Attention *pass);
 
 /* Bytes of the structures above together, by which a caller knows whether it means the same ones. */
 size_t kernels_layout(void);

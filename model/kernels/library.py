@@ -10,6 +10,8 @@ from ctypes import POINTER, Structure, c_char_p, c_float, c_int, c_int32, c_int6
 from pathlib import Path
 from typing import ClassVar
 
+import torch
+
 _log = logging.getLogger(__name__)
 
 
@@ -85,13 +87,47 @@ class Multiplication(Structure):
     ]
 
 
+class Norm(Structure):
+    """A change of the residual stream, and its norm."""
+
+    _fields_: ClassVar = [
+        ("rows", c_int32),
+        ("size", c_int32),
+        ("float_states", c_int32),
+        ("epsilon", c_float),
+        ("hidden", c_void_p),
+        ("change", c_void_p),
+        ("weight", c_void_p),
+        ("normed", c_void_p),
+    ]
+
+
+class Attention(Structure):
+    """Causal attention within some sequences."""
+
+    _fields_: ClassVar = [
+        ("heads", c_int32),
+        ("kv_heads", c_int32),
+        ("head_dim", c_int32),
+        ("float_states", c_int32),
+        ("rows", c_int32),
+        ("count", c_int32),
+        ("longest", c_int32),
+        ("starts", c_void_p),
+        ("turns", c_void_p),
+        ("states", c_void_p),
+        ("mixed", c_void_p),
+        ("workspace", c_void_p),
+    ]
+
+
 GROUP = 64  # weights of a row that share a scale
-ROWS = 4  # rows whose weights lie together; both as in kernels.h
-VARIANTS = ("avx512", "avx2", "baseline")  # the best first
+ROWS = 16  # rows whose weights lie together; both as in kernels.h
+VARIANTS = ("avx512vnni", "avx512", "avx2", "baseline")  # the best first
 
 #: Bytes of all structures together: kernels that an older Solomon compiled would take them for others.
 _BLOCK_BYTES = 4 * ROWS + ROWS * GROUP  # scales, and weights
-_STRUCTURES = (Product, Layer, DecoderWeights, Step, Multiplication)
+_STRUCTURES = (Product, Layer, DecoderWeights, Step, Multiplication, Norm, Attention)
 _LAYOUT = _BLOCK_BYTES + sum(ctypes.sizeof(structure) for structure in _STRUCTURES)
 
 
@@ -110,30 +146,46 @@ def library() -> ctypes.CDLL | None:
 
 
 def _checked(found: ctypes.CDLL) -> ctypes.CDLL | None:
-    """With the best variant that multiplies rightly on this processor chosen."""
-    from model.kernels.checking import multiplies_rightly
+    """With the best variant that computes rightly on this processor chosen."""
+    from model.kernels.checking import computes_rightly
 
     for name in VARIANTS:
         if found.kernels_choose(name.encode()):
-            if multiplies_rightly(found):
+            if computes_rightly(found):
                 return found
             _log.error("the compiled kernels for %s give wrong results here, and are not used", name)
     return None
 
 
 def _declared(found: ctypes.CDLL) -> ctypes.CDLL:
-    found.team_new.argtypes, found.team_new.restype = [c_int], c_void_p
-    found.team_free.argtypes, found.team_free.restype = [c_void_p], None
     found.step_floats.argtypes = [POINTER(DecoderWeights), c_int, c_int, c_int]
     found.step_floats.restype = c_size_t
     found.multiply_floats.argtypes = [POINTER(Product), c_int, c_int]
     found.multiply_floats.restype = c_size_t
-    found.step_run.argtypes, found.step_run.restype = [c_void_p, POINTER(Step)], None
-    found.multiply_run.argtypes, found.multiply_run.restype = [c_void_p, POINTER(Multiplication)], None
+    found.attention_floats.argtypes, found.attention_floats.restype = [POINTER(Attention), c_int], c_size_t
+    runs = {"step": Step, "multiply": Multiplication, "norm": Norm, "attention": Attention}
+    for name, work in runs.items():
+        run = getattr(found, f"{name}_run")
+        run.argtypes, run.restype = [c_int, POINTER(work)], None
+    found.team_use.argtypes, found.team_use.restype = [c_void_p] * 3, None
+    found.team_use(*_openmp())
     found.kernels_layout.argtypes, found.kernels_layout.restype = [], c_size_t
     found.kernels_name.argtypes, found.kernels_name.restype = [], c_char_p
     found.kernels_choose.argtypes, found.kernels_choose.restype = [c_char_p], c_int
     return found
+
+
+def _openmp() -> tuple[c_void_p, ...]:
+    """The functions of the OpenMP that torch computes with; null ones where it has other threads."""
+    folder = Path(torch.__file__).parent / "lib"
+    for path in [*sorted(folder.glob("lib*omp*.so*")), None]:  # torch's own, or what the process has loaded
+        try:
+            openmp = ctypes.CDLL(None if path is None else str(path))
+            functions = (openmp.GOMP_parallel, openmp.omp_get_thread_num, openmp.omp_get_num_threads)
+        except (OSError, AttributeError):
+            continue
+        return tuple(ctypes.cast(function, c_void_p) for function in functions)
+    return (c_void_p(), c_void_p(), c_void_p())
 
 
 def instruction_set() -> str | None:

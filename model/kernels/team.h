@@ -1,7 +1,7 @@
-/* A team of threads that runs one job at a time, every member together, with barriers inside the job.
+/* The threads of torch's own OpenMP as a team: every member runs the same job, with barriers inside it.
 
-   The caller is member 0. Members spin for a moment before they sleep, so the many short phases of a
-   decode step cost about a microsecond each. Nothing is shared with torch's own threads. */
+   They are the calling thread's, and so those that torch's operations before and after the job have kept awake:
+   a second pool would fight with them for the same cores. Without OpenMP the caller works alone. */
 
 #ifndef SOLOMON_TEAM_H
 #define SOLOMON_TEAM_H
@@ -11,12 +11,14 @@ typedef struct Team Team;
 /* What every member runs; `member` counts from 0. */
 typedef void (*Job)(void *work, Team *team, int member);
 
-Team *team_new(int members); /* NULL where a thread cannot be started */
-void team_free(Team *team);
-int team_size(const Team *team);
+/* OpenMP's `GOMP_parallel`, `omp_get_thread_num` and `omp_get_num_threads`; NULL: the caller works alone. */
+void team_use(void *parallel, void *number, void *count);
 
-/* Runs the job on every member and returns when all are through; not to be called by two threads at once. */
-void team_run(Team *team, Job job, void *work);
+/* Runs the job on at most so many members, the caller one of them, and returns when all are through. */
+void team_run(int members, Job job, void *work);
+
+/* How many there are; OpenMP may give fewer than were asked for. */
+int team_size(const Team *team);
 
 /* Inside a job: waits until every member has come here. What was written before it is seen after it. */
 void team_barrier(Team *team);

@@ -51,29 +51,35 @@ def found_anew():
 def test_a_variant_that_is_wrong_on_this_processor_is_not_used(found_anew, monkeypatch, caplog):
     best = library.instruction_set()
     found_anew.cache_clear()
-    rightly = checking.multiplies_rightly
+    rightly = checking.computes_rightly
     monkeypatch.setattr(
-        checking, "multiplies_rightly", lambda found: rightly(found) and found.kernels_name() != best.encode()
+        checking, "computes_rightly", lambda found: rightly(found) and found.kernels_name() != best.encode()
     )
     behind = library.VARIANTS[library.VARIANTS.index(best) + 1 :]
     assert library.instruction_set() == (behind[0] if behind else None)
     assert f"kernels for {best} give wrong results" in caplog.text
     found_anew.cache_clear()
-    monkeypatch.setattr(checking, "multiplies_rightly", lambda found: False)
+    monkeypatch.setattr(checking, "computes_rightly", lambda found: False)
     assert library.instruction_set() is None
 
 
-def test_a_wrong_product_is_noticed():
+def test_what_is_wrong_is_noticed():
     kernels = library.library()
 
     class Wrong:
+        """The kernels, but for one number of one result."""
+
+        def __init__(self, run, place):
+            self._run, self._place = run, place
+
         def __getattr__(self, name):
-            return getattr(kernels, name)
+            called = getattr(kernels, name)
+            return self._spoilt if name == self._run else called
 
-        def multiply_run(self, team, work):
-            kernels.multiply_run(team, work)
-            result = ctypes.cast(work.result, ctypes.POINTER(ctypes.c_float))
-            result[5] += 10.0
+        def _spoilt(self, members, work):
+            getattr(kernels, self._run)(members, work)
+            ctypes.cast(getattr(work, self._place), ctypes.POINTER(ctypes.c_float))[5] += 10.0
 
-    assert checking.multiplies_rightly(kernels)
-    assert not checking.multiplies_rightly(Wrong())
+    assert checking.computes_rightly(kernels)
+    for run, place in (("multiply_run", "result"), ("norm_run", "normed"), ("attention_run", "mixed")):
+        assert not checking.computes_rightly(Wrong(run, place)), run

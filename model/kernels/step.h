@@ -1,63 +1,32 @@
-/* The work itself, compiled once for each instruction set: NAME(f) is f's name, LANES its floats per vector.
+/* A decode step, once for each instruction set. */
 
-   Vectors are GCC's own, so that every instruction set computes by the same lines. */
-
-typedef float NAME(vector) __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef int32_t NAME(integers) __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef int16_t NAME(shorts) __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
-typedef uint16_t NAME(halves) __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
-
-#define vector NAME(vector)
-#define integers NAME(integers)
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE vector NAME(load)(const float *from) { return *(const vector *)from; }
-
-INLINE void NAME(store)(float *to, vector value) { *(vector *)to = value; }
-
-/* Sums of neighbouring products of 2 LANES weights and activations. */
-INLINE integers NAME(products)(const int8_t *weight, const int16_t *x) {
+/* Pairs of weights of LANES rows, as int16. */
+INLINE integers NAME(widened)(const int8_t *weight) {
 #if LANES == 16
-    __m512i wide = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)weight));
-    return (integers)_mm512_madd_epi16(wide, _mm512_loadu_si512(x));
+    return (integers)_mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)weight));
 #elif LANES == 8
-    __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)weight));
-    return (integers)_mm256_madd_epi16(wide, _mm256_loadu_si256((const __m256i *)x));
+    return (integers)_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)weight));
 #else
-    integers sums;
-    for (int lane = 0; lane < LANES; lane++)
-        sums[lane] = weight[2 * lane] * x[2 * lane] + weight[2 * lane + 1] * x[2 * lane + 1];
-    return sums;
+    typedef int8_t bytes __attribute__((vector_size(2 * LANES), aligned(1), may_alias));
+    typedef int16_t pairs __attribute__((vector_size(4 * LANES)));
+    return (integers)__builtin_convertvector(*(const bytes *)weight, pairs);
 #endif
 }
 
-INLINE float NAME(sum)(vector value) {
-    for (int half = LANES / 2; half; half /= 2)
-        for (int lane = 0; lane < half; lane++)
-            value[lane] += value[lane + half];
-    return value[0];
-}
-
-/* The lanes of `one` where `mask` has all bits set, else those of `other`. */
-INLINE vector NAME(select)(integers mask, vector one, vector other) {
-    return (vector)(((integers)one & mask) | ((integers)other & ~mask));
-}
-
-/* e^x to a few units in the last place, for x from -87 up to 88. */
-INLINE vector NAME(exponential)(vector x) {
-    const vector low = (vector){0} - 87.0f, high = (vector){0} + 88.0f;
-    x = NAME(select)(x < low, low, x);
-    x = NAME(select)(x > high, high, x);
-    vector shifted = x * 1.44269504f + ROUNDING;
-    vector whole = shifted - ROUNDING;
-    vector r = x - whole * 0.693359375f + whole * 2.12194440e-4f;
-    vector p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    return (vector)((integers)p + ((integers)shifted << 23));
+/* Every row's sum with the products of its pair of weights and a pair of activations. */
+INLINE integers NAME(accumulate)(integers sums, integers weights, const int16_t *x) {
+    int32_t pair;
+    memcpy(&pair, x, sizeof pair);
+    const integers both = (integers){0} + pair;
+#if LANES == 16 && VNNI
+    return (integers)_mm512_dpwssd_epi32((__m512i)sums, (__m512i)weights, (__m512i)both);
+#elif LANES == 16
+    return sums + (integers)_mm512_madd_epi16((__m512i)weights, (__m512i)both);
+#elif LANES == 8
+    return sums + (integers)_mm256_madd_epi16((__m256i)weights, (__m256i)both);
+#else
+    return sums + (weights << 16 >> 16) * (both << 16 >> 16) + (weights >> 16) * (both >> 16);
+#endif
 }
 
 /* Rows of activations, [count][columns], as int16 with a scale for each group. */
@@ -86,33 +55,46 @@ static void NAME(abbreviate)(const float *x, int count, int columns, float *brie
     }
 }
 
-/* ROWS rows of a product with `batch` rows of activations, a constant; the integer sums of a group are exact. */
+/* ROWS rows of a product with `batch` rows of activations, a constant; the integer sums of a group are exact.
+   Where the batch is small a row has several sums, or each would have to wait for the one before. */
 INLINE void NAME(tile)(const Block *block, int columns, const float *brief, int batch, float *result) {
+    enum { PARTS = ROWS / LANES };
     const size_t stride = brief_floats(columns);
     const int16_t *x = brief_values((float *)brief, columns);
-    const int groups = groups_of(columns);
-    vector total[2][ROWS] = {0};
+    const int groups = groups_of(columns), chains = BATCH / batch;
+    vector total[BATCH][PARTS] = {0};
     for (int group = 0; group < groups; group++, block++, x += GROUP) {
-        integers part[2][ROWS] = {0};
+        integers sums[BATCH][PARTS] = {0};
         for (int line = 0; line < (int)sizeof *block; line += 64)
             __builtin_prefetch((const char *)block + AHEAD + line);
 #pragma GCC unroll 1 /* unrolled, the sums would not stay in registers */
-        for (int k = 0; k < GROUP; k += 2 * LANES)
+        for (int pair = 0; pair < GROUP / 2; pair += chains)
 #pragma GCC unroll 4
-            for (int r = 0; r < ROWS; r++)
-#pragma GCC unroll 2
-                for (int b = 0; b < batch; b++)
-                    part[b][r] += NAME(products)(block->weight[r] + k, x + b * 2 * stride + k);
-#pragma GCC unroll 2
+            for (int chain = 0; chain < chains; chain++)
+#pragma GCC unroll 4
+                for (int part = 0; part < PARTS; part++) {
+                    const integers weights = NAME(widened)(block->weight[pair + chain][part * LANES]);
+#pragma GCC unroll 4
+                    for (int b = 0; b < batch; b++)
+                        sums[b * chains + chain][part] =
+                            NAME(accumulate)(sums[b * chains + chain][part], weights,
+                                             x + b * 2 * stride + 2 * (pair + chain));
+                }
+#pragma GCC unroll 4
         for (int b = 0; b < batch; b++)
 #pragma GCC unroll 4
-            for (int r = 0; r < ROWS; r++)
-                total[b][r] += __builtin_convertvector(part[b][r], vector) *
-                               (block->scale[r] * brief[b * stride + group]);
+            for (int part = 0; part < PARTS; part++) {
+                integers sum = sums[b * chains][part];
+#pragma GCC unroll 4
+                for (int chain = 1; chain < chains; chain++)
+                    sum += sums[b * chains + chain][part];
+                total[b][part] += __builtin_convertvector(sum, vector) *
+                                  (NAME(load)(block->scale + part * LANES) * brief[b * stride + group]);
+            }
     }
     for (int b = 0; b < batch; b++)
-        for (int r = 0; r < ROWS; r++)
-            result[b * ROWS + r] = NAME(sum)(total[b][r]);
+        for (int part = 0; part < PARTS; part++)
+            NAME(store)(result + b * ROWS + part * LANES, total[b][part]);
 }
 
 /* Results of rows `first`, a multiple of ROWS, to before `last`, into (or, with `add`, onto) those of
@@ -122,13 +104,15 @@ static void NAME(multiply)(
 ) {
     const int columns = product->columns;
     const Block *block = product->blocks + (size_t)first / ROWS * groups_of(columns);
-    float found[2 * ROWS];
+    float found[BATCH * ROWS];
     for (int row = first; row < last; row += ROWS, block += groups_of(columns)) {
         const int end = row + ROWS < last ? row + ROWS : last;
-        for (int b = 0; b < count; b += 2) {
-            const int batch = b + 2 <= count ? 2 : 1;
+        for (int b = 0, batch; b < count; b += batch) {
             const float *taken = brief + b * brief_floats(columns);
-            if (batch == 2)
+            batch = count - b >= 4 ? 4 : count - b >= 2 ? 2 : 1;
+            if (batch == 4)
+                NAME(tile)(block, columns, taken, 4, found);
+            else if (batch == 2)
                 NAME(tile)(block, columns, taken, 2, found);
             else
                 NAME(tile)(block, columns, taken, 1, found);
@@ -142,43 +126,12 @@ static void NAME(multiply)(
     }
 }
 
-/* Root-mean-square norm of one row. */
-INLINE void NAME(norm)(const float *x, const float *weight, int size, float epsilon, float *result) {
-    vector squares = {0};
-    for (int k = 0; k < size; k += LANES)
-        squares += NAME(load)(x + k) * NAME(load)(x + k);
-    float factor = 1.0f / sqrtf(NAME(sum)(squares) / size + epsilon);
-    for (int k = 0; k < size; k += LANES)
-        NAME(store)(result + k, NAME(load)(x + k) * factor * NAME(load)(weight + k));
-}
-
 /* Turns neighbours as complex numbers. */
 INLINE void NAME(turn)(const float *x, const float *turns, int size, float factor, float *result) {
     for (int k = 0; k < size; k += 2) {
         result[k] = (x[k] * turns[k] - x[k + 1] * turns[k + 1]) * factor;
         result[k + 1] = (x[k] * turns[k + 1] + x[k + 1] * turns[k]) * factor;
     }
-}
-
-INLINE vector NAME(load_state)(const void *states, int64_t at, int wide) {
-    if (wide)
-        return NAME(load)((const float *)states + at);
-    integers bits = __builtin_convertvector(*(const NAME(halves) *)((const uint16_t *)states + at), integers);
-    return (vector)(bits << 16);
-}
-
-INLINE void NAME(store_state)(void *states, int64_t at, float value, int wide) {
-    if (wide) {
-        ((float *)states)[at] = value;
-        return;
-    }
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    if (value != value)
-        bits = 0x7fc00000; /* rounded, some NaNs would become numbers */
-    else
-        bits += 0x7fff + (bits >> 16 & 1); /* to the nearest, ties to even */
-    ((uint16_t *)states)[at] = (uint16_t)(bits >> 16);
 }
 
 /* One head of one row: turn its query, attend to the slot's positions and its own, write [head_dim].
@@ -301,7 +254,3 @@ static void NAME(multiply_job)(void *work, Team *team, int member) {
     team_share(team, member, product->rows, ROWS, &first, &last);
     NAME(multiply)(product, brief, wanted->count, first, last, wanted->result, product->rows, 0);
 }
-
-#undef vector
-#undef integers
-#undef INLINE
