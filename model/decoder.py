@@ -8,62 +8,20 @@ they are asked for. transformers' own forward is the baseline that the tests com
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import Qwen2VLForConditionalGeneration
-from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLDecoderLayer
 
+from model.decoder_layer import DecoderLayer, fused
 from model.kernels.library import instruction_set
 from model.kv_cache import KeptStates, KVCache, PackedStates, PromptStates
-from model.linear import GatedLinear, Linear, kept_rows, packs
+from model.linear import kept_rows, packs
 from model.native_prompt import NativePrompt, Sequences
 from model.native_step import NativeStep, StepLayer, StepShape, quantised
 from model.packing import Packing
-from model.rope import Rotary, pair_rows, turn
-
-
-@dataclass(frozen=True, slots=True)
-class _Weights:
-    """One layer's weights, projections that share an input joined; norms are float32."""
-
-    attention_norm: Tensor
-    qkv: Tensor
-    qkv_bias: Tensor
-    out: Tensor
-    mlp_norm: Tensor
-    gate_up: Tensor
-    down: Tensor
-
-    def quantised(self) -> StepLayer:
-        """The same with weights of one byte, for `NativeStep`."""
-        return StepLayer(
-            attention_norm=self.attention_norm,
-            mlp_norm=self.mlp_norm,
-            qkv=quantised(self.qkv, self.qkv_bias),
-            out=quantised(self.out),
-            gate_up=quantised(self.gate_up),
-            down=quantised(self.down),
-        )
-
-
-class _Layer:
-    """One layer's norms and products."""
-
-    def __init__(self, weights: _Weights, packed: bool) -> None:
-        self.attention_norm = weights.attention_norm
-        self.mlp_norm = weights.mlp_norm
-        self.qkv = Linear(weights.qkv, weights.qkv_bias, packed)
-        self.out = Linear(weights.out, None, packed)
-        self.gated = GatedLinear(weights.gate_up, packed)
-        self.down = Linear(weights.down, None, packed)
-
-    @property
-    def weights(self) -> int:
-        """How many the products have."""
-        return sum(product.weights for product in (self.qkv, self.out, self.gated, self.down))
+from model.rope import Rotary, turn
 
 
 class Decoder:
@@ -113,10 +71,10 @@ class Decoder:
             native = int8_steps and shape.is_supported and device.type == "cpu"
             self._packed = packs(device, dtype)
             steps: list[StepLayer] = []
-            self._layers: list[_Layer] = []
+            self._layers: list[DecoderLayer] = []
             for layer in text.layers:  # one at a time, so that only one is there twice
-                weights = _fuse(layer, self.head_dim, dtype, device)
-                self._layers.append(_Layer(weights, self._packed))
+                weights = fused(layer, self.head_dim, dtype, device)
+                self._layers.append(DecoderLayer(weights, self._packed))
                 if native:
                     steps.append(weights.quantised())
             self._native: NativeStep | None = None
@@ -290,7 +248,7 @@ class Decoder:
     def _packing(self, lengths: Sequence[int], longest: int) -> Packing:
         return Packing(lengths, longest, self.device, kept_rows(sum(lengths)) if self._packed else None)
 
-    def _project(self, layer: _Layer, hidden: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+    def _project(self, layer: DecoderLayer, hidden: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
         """Rotated queries and keys `[T, heads + kv_heads, d]`, and values `[T, kv_heads, d]`, of `[T, H]`."""
         normed = _rms_norm(hidden, layer.attention_norm, self._epsilon).to(self.dtype)
         states = layer.qkv(normed).view(len(hidden), -1, self.head_dim)
@@ -301,7 +259,7 @@ class Decoder:
         """Keys or values `[B, kv_heads, L, d]` repeated for every head of their group."""
         return states.repeat_interleave(self.heads // self.kv_heads, dim=1)
 
-    def _complete(self, layer: _Layer, hidden: Tensor, mixed: Tensor) -> Tensor:
+    def _complete(self, layer: DecoderLayer, hidden: Tensor, mixed: Tensor) -> Tensor:
         """The rest of a layer, from the mixed values `[T, heads, d]`."""
         hidden = hidden + layer.out(mixed.flatten(1))
         normed = _rms_norm(hidden, layer.mlp_norm, self._epsilon).to(self.dtype)
@@ -311,27 +269,3 @@ class Decoder:
 def _rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """Root-mean-square norm of a float32 stream."""
     return F.rms_norm(hidden, (hidden.shape[-1],), weight, epsilon)
-
-
-@torch.no_grad()
-def _fuse(layer: Qwen2VLDecoderLayer, head_dim: int, dtype: torch.dtype, device: torch.device) -> _Weights:
-    """A layer's weights with the projections that share an input joined, as copies."""
-    attention, mlp = layer.self_attn, layer.mlp
-    query, key, value = attention.q_proj, attention.k_proj, attention.v_proj
-
-    def place(tensor: Tensor) -> Tensor:
-        return tensor.detach().to(device, dtype).contiguous()
-
-    def joined(name: str) -> Tensor:
-        rotated = [pair_rows(getattr(projection, name), head_dim) for projection in (query, key)]
-        return place(torch.cat([*rotated, getattr(value, name)]))
-
-    return _Weights(
-        attention_norm=layer.input_layernorm.weight.detach().to(device, torch.float32),
-        qkv=joined("weight"),
-        qkv_bias=joined("bias"),
-        out=place(attention.o_proj.weight),
-        mlp_norm=layer.post_attention_layernorm.weight.detach().to(device, torch.float32),
-        gate_up=place(torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])),
-        down=place(mlp.down_proj.weight),
-    )
