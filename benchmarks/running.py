@@ -80,6 +80,11 @@ class ClosedLoop:
         return statistics.fmean(self.latencies)
 
 
+def joined(loops: Sequence[ClosedLoop]) -> ClosedLoop:
+    """Several runs as one: their seconds and their latencies together."""
+    return ClosedLoop(sum(loop.seconds for loop in loops), [one for loop in loops for one in loop.latencies])
+
+
 def closed_loop(work: Sequence[T], call: Callable[[T], R], callers: int) -> tuple[ClosedLoop, list[R]]:
     """`callers` threads take pieces of work one after the other; results are in the order of the work."""
     results: dict[int, R] = {}

@@ -137,6 +137,8 @@ class Decoder:
         keys and values, as views. Padding on the right needs no mask: no token sees what follows it.
         """
         sizes = lengths or [hidden.shape[1]] * len(hidden)
+        if not 1 <= min(sizes) <= max(sizes) <= hidden.shape[1]:
+            raise ValueError(f"Sequences of {list(sizes)} tokens do not stand in {hidden.shape[1]} places.")
         packing = self._packing(sizes, hidden.shape[1])
         if self._native_prompt is not None:
             return self._compiled_prefill(self._native_prompt, packing, sizes, hidden, positions, wanted)
@@ -166,7 +168,9 @@ class Decoder:
     ) -> tuple[Tensor, KeptStates]:
         """`prefill` with what stands between the products compiled; padding is left out of everything."""
         sequences = Sequences.of(lengths, packing.pack(self._rotary(positions)).flatten(1))
-        hidden = packing.pack(hidden).clone()  # to be added to in place, which the caller's is not for
+        padded, hidden = hidden, packing.pack(hidden).contiguous()
+        if hidden.data_ptr() == padded.data_ptr():
+            hidden = hidden.clone()  # to be added to in place, which the caller's is not for
         kept: list[Tensor] = []
         change: Tensor | None = None
         for layer in self._layers:

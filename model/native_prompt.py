@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from model.kernels.library import Attention, Norm, instruction_set, library
-from model.native_step import StepShape
+from model.native_step import StepShape, members
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,18 @@ class Sequences:
 
     @classmethod
     def of(cls, lengths: Sequence[int], turns: Tensor) -> Sequences:
-        """From their lengths and every row's turns, `[T, head_dim / 2]` complex64."""
+        """From their lengths and every row's turns, `[T, head_dim / 2]` complex64.
+
+        Raises `ValueError` where the lengths are not those of sequences within the rows.
+        """
+        if not lengths or min(lengths) < 1 or sum(lengths) > len(turns):
+            raise ValueError(f"Sequences of {list(lengths)} tokens do not stand in {len(turns)} rows.")
         starts = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32, device="cpu")
         return cls(starts, max(lengths), torch.view_as_real(turns).flatten(1).contiguous())
 
 
 class NativePrompt:
-    """Norms and attention of a pass over packed sequences. One caller at a time."""
+    """Norms and attention of a pass over packed sequences."""
 
     def __init__(self, shape: StepShape, epsilon: float, threads: int) -> None:
         """Raises `RuntimeError` where no kernels are compiled."""
@@ -48,7 +53,6 @@ class NativePrompt:
         self._shape = shape
         self._epsilon = epsilon
         self._threads = threads
-        self._workspace = torch.empty(0, dtype=torch.float32, device="cpu")
 
     @staticmethod
     def suits(shape: StepShape, dtype: torch.dtype, device: torch.device) -> bool:
@@ -64,13 +68,13 @@ class NativePrompt:
         normed = torch.empty(hidden.shape, dtype=dtype, device="cpu")
         kept = None if change is None else _checked(change, dtype, hidden.shape)
         self._kernels.norm_run(
-            self._threads,
+            members(self._threads),
             Norm(
                 rows=len(hidden),
                 size=hidden.shape[1],
                 float_states=dtype == torch.float32,
                 epsilon=self._epsilon,
-                hidden=_checked(hidden, torch.float32).data_ptr(),
+                hidden=_checked(hidden, torch.float32, (len(hidden), self._shape.hidden)).data_ptr(),
                 change=None if kept is None else kept.data_ptr(),
                 weight=_checked(weight, torch.float32, hidden.shape[1:]).data_ptr(),
                 normed=normed.data_ptr(),
@@ -102,11 +106,11 @@ class NativePrompt:
             ).data_ptr(),
             mixed=mixed.data_ptr(),
         )
-        floats = self._kernels.attention_floats(work, self._threads)
-        if self._workspace.numel() < floats:
-            self._workspace = torch.empty(floats, dtype=torch.float32, device="cpu")
-        work.workspace = self._workspace.data_ptr()
-        self._kernels.attention_run(self._threads, work)
+        threads = members(self._threads)
+        floats = self._kernels.attention_floats(work, threads)
+        workspace = torch.empty(floats, dtype=torch.float32, device="cpu")
+        work.workspace = workspace.data_ptr()
+        self._kernels.attention_run(threads, work)
         return mixed
 
 

@@ -45,7 +45,8 @@ class StepShape:
     @property
     def is_supported(self) -> bool:
         """Whether the kernels' vectors fit into these sizes."""
-        return not any(size % _LANES for size in (self.hidden, self.intermediate, self.head_dim))
+        whole = not any(size % _LANES for size in (self.hidden, self.intermediate, self.head_dim))
+        return whole and self.heads % self.kv_heads == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class StepLayer:
 
 
 class NativeStep:
-    """The decoder's weights as the kernels take them. One caller at a time."""
+    """The decoder's weights as the kernels take them."""
 
     def __init__(
         self,
@@ -141,7 +142,6 @@ class NativeStep:
         self._layers = (Layer * len(layers))(*(layer.described() for layer in layers))
         sizes = (shape.hidden, shape.intermediate, shape.heads, shape.kv_heads, shape.head_dim)
         self._decoder = DecoderWeights(self._layers, norm.data_ptr(), len(layers), *sizes, epsilon)
-        self._workspace = _floats(0)
 
     @property
     def stored_bytes(self) -> int:
@@ -164,7 +164,8 @@ class NativeStep:
             raise ValueError("The KV cache must be contiguous float32 or bfloat16.")
         places = torch.tensor([list(slots), lengths], dtype=torch.int32, device="cpu")
         turned = torch.view_as_real(turns).contiguous()
-        floats = self._kernels.step_floats(self._decoder, count, cache.capacity, self.threads)
+        threads = members(self.threads)
+        workspace = _floats(self._kernels.step_floats(self._decoder, count, cache.capacity, threads))
         layer_stride, kind_stride, slot_stride = states.stride()[:3]
         step = Step(
             decoder=ctypes.pointer(self._decoder),
@@ -179,31 +180,34 @@ class NativeStep:
             layer_stride=layer_stride,
             kind_stride=kind_stride,
             slot_stride=slot_stride,
-            workspace=self._room(floats),
+            workspace=workspace.data_ptr(),
         )
-        self._kernels.step_run(self.threads, step)
+        self._kernels.step_run(threads, step)
         return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Products of the output matrix, `[n, H]` float32 -> `[n, V]` float32."""
         product, rows = self._head.described(), hidden.contiguous()
         _check(rows, self._head.columns)
-        result = _floats(len(rows), product.rows)
+        result, threads = _floats(len(rows), product.rows), members(self.threads)
+        workspace = _floats(self._kernels.multiply_floats(product, len(rows), threads))
         work = Multiplication(
             product=product,
             count=len(rows),
             rows=rows.data_ptr(),
             result=result.data_ptr(),
-            workspace=self._room(self._kernels.multiply_floats(product, len(rows), self.threads)),
+            workspace=workspace.data_ptr(),
         )
-        self._kernels.multiply_run(self.threads, work)
+        self._kernels.multiply_run(threads, work)
         return result
 
-    def _room(self, floats: int) -> int:
-        """The address of so many floats, kept from call to call."""
-        if self._workspace.numel() < floats:
-            self._workspace = _floats(floats)
-        return self._workspace.data_ptr()
+
+def members(threads: int) -> int:
+    """Threads for one call: no more than torch has in this thread, for they are the same.
+
+    After a fork only one is left, and whoever tells torch so need not tell the kernels.
+    """
+    return min(threads, torch.get_num_threads())
 
 
 def _check(rows: Tensor, columns: int) -> None:

@@ -11,6 +11,7 @@
 enum { LINE = 16, PARTS = 7, SHARED = 4 }; /* floats of a cache line, on which every part begins */
 enum { AHEAD = 2048 };                     /* bytes that weights are fetched before their use */
 enum { QUERIES = 4, KEYS = 2 };            /* positions and vectors of keys that attention takes together */
+enum { RUN = 32 };                         /* positions that one member mixes together */
 enum { BATCH = 4 };                        /* rows of activations that a weight is widened for */
 enum { MOST_LANES = 16 };
 
@@ -96,6 +97,9 @@ static size_t attention_member_floats(const Attention *pass) {
     const size_t floats = (padded + pass->longest + QUERIES) * size + QUERIES * padded;
     return (floats + LINE - 1) / LINE * LINE;
 }
+
+/* What a head's positions before one of them cost, in some unit: each sees all before it, and has a cost itself. */
+static int64_t cost_before(int64_t position) { return position * (position + RUN); }
 
 size_t attention_floats(const Attention *pass, int members) { return members * attention_member_floats(pass); }
 

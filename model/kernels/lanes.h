@@ -41,7 +41,8 @@ INLINE vector NAME(exponential)(vector x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    return (vector)((integers)p + ((integers)shifted << 23));
+    vector result = (vector)((integers)p + ((integers)shifted << 23));
+    return NAME(select)(x == x, result, x); /* NaNs of any bits stay so */
 }
 
 /* Root-mean-square norm of one row. */

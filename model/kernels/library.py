@@ -176,15 +176,18 @@ def _declared(found: ctypes.CDLL) -> ctypes.CDLL:
 
 
 def _openmp() -> tuple[c_void_p, ...]:
-    """The functions of the OpenMP that torch computes with; null ones where it has other threads."""
-    folder = Path(torch.__file__).parent / "lib"
-    for path in [*sorted(folder.glob("lib*omp*.so*")), None]:  # torch's own, or what the process has loaded
+    """The functions of the OpenMP that torch computes with; null ones where it has other threads.
+
+    Names are looked up as torch's own are: in what the whole process sees, then in what torch depends on.
+    """
+    for path in (None, Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"):
         try:
             openmp = ctypes.CDLL(None if path is None else str(path))
             functions = (openmp.GOMP_parallel, openmp.omp_get_thread_num, openmp.omp_get_num_threads)
         except (OSError, AttributeError):
             continue
         return tuple(ctypes.cast(function, c_void_p) for function in functions)
+    _log.warning("torch's OpenMP was not found: the compiled kernels use one thread")
     return (c_void_p(), c_void_p(), c_void_p())
 
 

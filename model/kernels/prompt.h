@@ -162,17 +162,28 @@ static void NAME(attention_job)(void *work, Team *team, int member) {
             }
     team_barrier(team);
 
+    /* Runs of positions are shared by what they cost, one long sequence among short ones would else be a single
+       member's; and stand in an order in which most find their keys laid out. */
+    int64_t all = 0, before = 0;
+    for (int sequence = 0; sequence < pass->count; sequence++)
+        all += heads * cost_before(pass->starts[sequence + 1] - pass->starts[sequence]);
+    const int64_t from = all * member / team_size(team), to = all * (member + 1) / team_size(team);
     float *keys = pass->workspace + (size_t)member * attention_member_floats(pass);
     float *values = keys + padded_positions(pass->longest) * size;
     float *scratch = values + (size_t)pass->longest * size;
-    team_share(team, member, pass->count * heads, 1, &first, &last);
-    for (int task = first; task < last; task++) {
-        const int sequence = task / heads, head = task % heads, shared = head / (heads / pass->kv_heads);
+    for (int sequence = 0; sequence < pass->count; sequence++) {
         const int start = pass->starts[sequence], length = pass->starts[sequence + 1] - start;
-        if (sequence * pass->kv_heads + shared != laid_out)
-            NAME(lay_out_keys)(pass, start, length, shared, keys, values);
-        laid_out = sequence * pass->kv_heads + shared;
-        for (int at = 0; at < length; at += QUERIES)
-            NAME(mix)(pass, start, length, at, head, keys, values, scratch);
+        for (int head = 0; head < heads; head++, before += cost_before(length))
+            for (int run = 0; run < length; run += RUN) {
+                const int64_t place = before + cost_before(run);
+                const int shared = head / (heads / pass->kv_heads), key = sequence * pass->kv_heads + shared;
+                if (place < from || place >= to)
+                    continue;
+                if (key != laid_out)
+                    NAME(lay_out_keys)(pass, start, length, shared, keys, values);
+                laid_out = key;
+                for (int at = run; at < length && at < run + RUN; at += QUERIES)
+                    NAME(mix)(pass, start, length, at, head, keys, values, scratch);
+            }
     }
 }

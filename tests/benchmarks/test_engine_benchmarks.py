@@ -79,7 +79,9 @@ def test_the_bare_pass_is_the_same_prompt_pooled_at_eos(loaded):
 
 
 def test_engine_against_naive(results):
-    engine_vs_naive.main(shape="tiny", queries=12, callers=4, answer_tokens=3, rounds=1, device="cpu")
+    engine_vs_naive.main(
+        shape="tiny", queries=12, callers=4, answer_tokens=3, turns=2, rounds=1, device="cpu"
+    )
     found = results("engine_vs_naive-tiny")
     assert found["augmented_share"] == pytest.approx(1 / 3)
     assert found["agreement"]["same_route"] == 1.0

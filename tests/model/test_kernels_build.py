@@ -81,5 +81,6 @@ def test_what_is_wrong_is_noticed():
             ctypes.cast(getattr(work, self._place), ctypes.POINTER(ctypes.c_float))[5] += 10.0
 
     assert checking.computes_rightly(kernels)
-    for run, place in (("multiply_run", "result"), ("norm_run", "normed"), ("attention_run", "mixed")):
+    places = {"multiply_run": "result", "norm_run": "normed", "attention_run": "mixed", "step_run": "hidden"}
+    for run, place in places.items():
         assert not checking.computes_rightly(Wrong(run, place)), run

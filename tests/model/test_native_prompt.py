@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +13,7 @@ from model.kernels.library import VARIANTS, instruction_set
 from model.native_prompt import NativePrompt, Sequences
 from model.native_step import StepShape
 from model.rope import prompt_positions
-from tests.model.test_native_step import available, computing_with
+from tests.model.test_native_step import available, computing_with, torchs_threads
 from tests.model.tiny import build_tiny_model, build_tokenizer
 
 pytestmark = pytest.mark.skipif(
@@ -59,7 +64,7 @@ def test_attention_is_that_of_the_formula(lengths, wide, behind, seed):
     tolerance = 1e-4 if wide else 2e-2
     for name in available():
         for threads in (1, 2, 5):
-            with computing_with(name):
+            with computing_with(name), torchs_threads(threads):
                 found = states.clone()
                 sequences = Sequences.of(lengths, turns)
                 mixed = NativePrompt(MINI, 1e-6, threads).attend(found, sequences).double()
@@ -101,28 +106,75 @@ def test_a_norm_is_that_of_the_formula(rows, columns, wide, changed, seed):
     for name in available():
         with computing_with(name):
             found = hidden.clone()
-            normed = NativePrompt(MINI, 1e-6, 2).norm(found, change, weight, dtype)
+            normed = NativePrompt(replace(MINI, hidden=size), 1e-6, 2).norm(found, change, weight, dtype)
         assert torch.equal(found, stream)
         tolerance = 1e-5 if wide else 2**-8
         torch.testing.assert_close(normed.double(), expected, atol=1e-6, rtol=tolerance)
 
 
 @settings(deadline=None, max_examples=20)
-@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=4), seed=st.integers(0, 2**31))
+@given(
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=4),
+    packed=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
 @torch.inference_mode()
-def test_a_pass_equals_torchs(lengths, seed):
+def test_a_pass_equals_torchs(lengths, packed, seed):
     longest = max(lengths)
     ids = torch.randint(0, 256, (len(lengths), longest), generator=torch.Generator().manual_seed(seed))
     positions = prompt_positions(longest, None)[:, None].expand(3, len(lengths), longest)
     ends = torch.tensor([[length - 1] for length in lengths])
     hidden = TORCHS.embed(ids)
     before = hidden.clone()
-    expected, theirs = TORCHS.prefill(hidden, positions, ends, lengths)
-    found, ours = COMPILED.prefill(hidden, positions, ends, lengths)
+    sizes = lengths if packed else None
+    expected, theirs = TORCHS.prefill(hidden, positions, ends, sizes)
+    found, ours = COMPILED.prefill(hidden, positions, ends, sizes)
     assert torch.equal(hidden, before), "the caller's embeddings are its own"
     torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-3)
     for row, length in enumerate(lengths):
         torch.testing.assert_close(ours.of(row, length), theirs.of(row, length), atol=2e-4, rtol=1e-3)
+
+
+@torch.inference_mode()
+def test_a_pass_in_bfloat16_is_as_near_as_torchs():
+    ids, lengths = (
+        torch.randint(0, 256, (5, 30), generator=torch.Generator().manual_seed(0)),
+        [30, 3, 17, 1, 9],
+    )
+    positions = prompt_positions(30, None)[:, None].expand(3, 5, 30)
+    ends = torch.tensor([[length - 1] for length in lengths])
+    exact, _ = TORCHS.prefill(TORCHS.embed(ids), positions, ends, lengths)
+    errors = []
+    for compiled in (True, False):
+        decoder = Decoder(MODEL, torch.bfloat16, CPU, compiled=compiled)
+        hidden, _ = decoder.prefill(decoder.embed(ids), positions, ends, lengths)
+        errors.append(((hidden - exact).norm() / exact.norm()).item())
+    assert errors[0] < 1.5 * errors[1] < 0.1
+
+
+UNEVEN = """
+import torch
+from model.native_prompt import NativePrompt, Sequences
+from model.native_step import StepShape
+
+drawn = torch.Generator().manual_seed(0)
+states, angles = torch.randn(200, 15 * 64, generator=drawn), torch.randn(200, 32, generator=drawn)
+torch.set_num_threads({threads})
+shape = StepShape(hidden=576, intermediate=1536, heads=9, kv_heads=3, head_dim=64)
+sequences = Sequences.of([150, 1, 49], torch.polar(torch.ones_like(angles), angles))
+print(NativePrompt(shape, 1e-6, {threads}).attend(states, sequences).double().sum().item())
+"""
+
+
+def test_fewer_threads_than_asked_for_do_it_all():
+    """As OpenMP gives under a limit, or within another parallel region."""
+    found = set()
+    for threads, limit in ((1, 8), (4, 8), (4, 2), (4, 1)):
+        environment = {**os.environ, "OMP_THREAD_LIMIT": str(limit)}
+        command = [sys.executable, "-c", UNEVEN.format(threads=threads)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        found.add(done.stdout)
+    assert len(found) == 1
 
 
 @torch.inference_mode()
@@ -144,6 +196,14 @@ def test_what_the_kernels_cannot_read_is_refused():
         between.attend(torch.zeros(15 * 64, 3).T, sequences)
     with pytest.raises(ValueError, match="contiguous"):
         between.attend(torch.zeros(4, 15 * 64), sequences)
+    with pytest.raises(ValueError, match="stand in 3 rows"):
+        Sequences.of([3, 1], turns_of(3, 64, torch.Generator()))
+    with pytest.raises(ValueError, match="stand in 5 places"):
+        COMPILED.prefill(
+            torch.zeros(2, 5, 64), torch.zeros(3, 2, 5), torch.zeros(2, 1, dtype=torch.long), [5, 9]
+        )
+    with pytest.raises(ValueError, match="float32"):
+        between.norm(torch.zeros(3, 20), None, torch.ones(20), torch.float32)
     with pytest.raises(ValueError, match="float32"):
         between.norm(torch.zeros(3, 576).double(), None, torch.ones(576), torch.float32)
     with pytest.raises(ValueError, match="float32"):
