@@ -20,6 +20,8 @@ from model.kv_cache import KVCache, PromptStates
 class TransformersDecoder:
     """`Decoder`'s forward passes, each one call of transformers. Call under `torch.inference_mode()`."""
 
+    pads = True
+
     def __init__(
         self, model: Qwen2VLForConditionalGeneration, dtype: torch.dtype, device: torch.device
     ) -> None:

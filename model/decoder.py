@@ -93,6 +93,11 @@ class Decoder:
         return sum(layer.weights for layer in self._layers)
 
     @property
+    def pads(self) -> bool:
+        """Whether a prefill computes anything for the padding of its shorter prompts."""
+        return self._native_prompt is None
+
+    @property
     def step_threads(self) -> int | None:
         """Threads of the compiled kernels; None where torch decodes."""
         return None if self._native is None else self._native.threads

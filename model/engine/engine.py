@@ -187,7 +187,8 @@ class Engine:
         """What may be begun; the long prompt may have to park when it is through."""
         parked = len(self._parked) + (self._long is not None)
         parking = max(0, self._settings.max_parked - parked)
-        return Room(self._runner.cache.free_slots, parking, long=self._long is None)
+        slots, pads = self._runner.cache.free_slots, self._runner.decoder.pads
+        return Room(slots, parking, long=self._long is None, pads=pads)
 
     def _drop_dead(self) -> None:
         """Let go of cancelled and expired requests, wherever they stand, and of their slots."""

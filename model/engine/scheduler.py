@@ -24,14 +24,16 @@ _ENOUGH_LEFT = 4  # requests that left the queue, to tell a pace by
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many more augmentations can be taken in: free KV slots, and parking places behind them.
+    """What can be taken in: how many more augmentations, by free KV slots and parking places behind them.
 
     `long`: whether a prompt may be begun that takes more than one step; there is one of these at a time.
+    `pads`: whether a batch costs its longest prompt's tokens for each of its prompts, or only what they have.
     """
 
     slots: int
     parking: int
     long: bool = True
+    pads: bool = True
 
 
 class Scheduler:
@@ -127,10 +129,10 @@ class Scheduler:
         A background request (priority above 0) goes first where it has waited for `BACKGROUND_SECONDS` in
         which none has run, from the end of the last: a query waits behind one small batch at most, then
         queries have a second to themselves, and no document waits for ever.
-        The first request that can run always does; others join in queue order while the padded batch
-        stays under the token budget and padding under a third of it. What does not fit waits, so
-        an outlier in length neither stretches a batch nor starves. What runs later by its priority does
-        not join either: a query would have to wait for the documents that share its batch. A forced
+        The first request that can run always does; others join in queue order while the batch stays under
+        the token budget; where it is padded, padding counts, and has to stay under a third of it. What does
+        not fit waits, so an outlier in length neither stretches a batch nor starves. What runs later by its
+        priority does not join either: a query would have to wait for the documents that share its batch. A forced
         augmentation needs a free slot; a query that may turn out to need one needs a slot or a parking
         place. A prompt above the budget comes alone, to be prefilled in parts.
         """
@@ -222,7 +224,7 @@ class _Batch:
             return False
         if self._is_long(request) and not self._room.long:
             return False
-        if not (self._has_room(request) and self._pads_well(request.prefill_length)):
+        if not (self._has_room(request) and self._fits(request.prefill_length)):
             return False
         self.requests.append(request)
         self._longest = max(self._longest, request.prefill_length)
@@ -241,13 +243,14 @@ class _Batch:
             return False
         return not request.forced_to_augment or self._forced < self._room.slots
 
-    def _pads_well(self, length: int) -> bool:
+    def _fits(self, length: int) -> bool:
         if not self.requests:
             return True
         if len(self.requests) >= self._settings.max_batch_size:
             return False
+        budget = self._settings.step_tokens(self.requests[0].priority)
+        if not self._room.pads:
+            return self._tokens + length <= budget
         padded = max(self._longest, length) * (len(self.requests) + 1)
         padding = padded - self._tokens - length
-        return padded <= self._settings.step_tokens(self.requests[0].priority) and padding <= max(
-            _FREE_PADDING, padded // 3
-        )
+        return padded <= budget and padding <= max(_FREE_PADDING, padded // 3)

@@ -20,8 +20,8 @@ class EngineSettings:
     """Bounds of the engine's work and memory; the defaults suit a laptop's CPU.
 
     `max_queue`: requests accepted and not yet running. `max_batch_tokens` and `max_batch_size`: one
-    prefill, padding included; a longer prompt is prefilled in parts, between which others have their turn
-    (None: 512 on a CPU, 4096 on a GPU). `max_background_tokens`: the same for requests with a priority
+    prefill, with its padding where there is any; a longer prompt is prefilled in parts, between which others
+    have their turn (None: 512 on a CPU, 4096 on a GPU). `max_background_tokens`: the same for requests with a priority
     above 0, behind which a query may have to wait (None: no other than `max_batch_tokens`). `max_decoding`:
     augmentations that decode at once, each holding a slot of the KV cache. `max_parked`: augmentations that
     wait for a slot with their prompt's keys and values kept. `max_augment_limit`: the most answer tokens of a

@@ -48,18 +48,27 @@ def filled(requests, clock=lambda: 0.0, **settings):
     return scheduler
 
 
-@given(requests=REQUESTS, slots=st.integers(0, 4), parking=st.integers(0, 4))
-def test_every_batch_keeps_its_bounds(requests, slots, parking):
+@given(requests=REQUESTS, slots=st.integers(0, 4), parking=st.integers(0, 4), pads=st.booleans())
+def test_every_batch_keeps_its_bounds(requests, slots, parking, pads):
     scheduler = filled(requests, max_batch_tokens=512, max_batch_size=7)
-    batch = scheduler.next_batch(Room(slots, parking))
+    batch = scheduler.next_batch(Room(slots, parking, pads=pads))
     lengths = [chosen.prefill_length for chosen in batch]
     assert lengths == sorted(lengths)
     assert len(batch) <= 7
-    assert len(batch) <= 1 or max(lengths) * len(lengths) <= 512
+    assert len(batch) <= 1 or (max(lengths) * len(lengths) if pads else sum(lengths)) <= 512
     augmenting = [chosen for chosen in batch if chosen.may_augment]
     assert len(augmenting) <= slots + parking
     assert sum(chosen.choice is RouteChoice.AUGMENT for chosen in augmenting) <= slots
     assert scheduler.depth + len(batch) == len(requests)
+
+
+def test_without_padding_lengths_do_not_matter():
+    lengths = [400, *[5] * 12]
+    padded, packed = (
+        filled(map(request, lengths), max_batch_tokens=512).next_batch(Room(100, 100, pads=pads))
+        for pads in (True, False)
+    )
+    assert (len(padded), len(packed)) == (1, 13)
 
 
 @given(requests=REQUESTS)
