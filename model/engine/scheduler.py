@@ -132,9 +132,9 @@ class Scheduler:
         The first request that can run always does; others join in queue order while the batch stays under
         the token budget; where it is padded, padding counts, and has to stay under a third of it. What does
         not fit waits, so an outlier in length neither stretches a batch nor starves. What runs later by its
-        priority does not join either: a query would have to wait for the documents that share its batch. A forced
-        augmentation needs a free slot; a query that may turn out to need one needs a slot or a parking
-        place. A prompt above the budget comes alone, to be prefilled in parts.
+        priority does not join either: a query would have to wait for the documents that share its batch. A
+        forced augmentation needs a free slot; a query that may turn out to need one needs a slot or a
+        parking place. A prompt above the budget comes alone, to be prefilled in parts.
         """
         batch = _Batch(self._settings, room)
         with self._changed:

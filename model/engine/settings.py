@@ -20,17 +20,18 @@ class EngineSettings:
     """Bounds of the engine's work and memory; the defaults suit a laptop's CPU.
 
     `max_queue`: requests accepted and not yet running. `max_batch_tokens` and `max_batch_size`: one
-    prefill, with its padding where there is any; a longer prompt is prefilled in parts, between which others
-    have their turn (None: 512 on a CPU, 4096 on a GPU). `max_background_tokens`: the same for requests with a priority
-    above 0, behind which a query may have to wait (None: no other than `max_batch_tokens`). `max_decoding`:
-    augmentations that decode at once, each holding a slot of the KV cache. `max_parked`: augmentations that
-    wait for a slot with their prompt's keys and values kept. `max_augment_limit`: the most answer tokens of a
-    request, asked for or not (None: 128, or what the checkpoint writes by itself if that is more).
-    `embedding_cache_items`: finished embeddings to remember for items that come again exactly (0: none).
-    `decoder`: "solomon", or "transformers" for the baseline. `dtype`: "float32", "bfloat16", or "auto", which
-    takes bfloat16 where the hardware computes with it. `int8_steps`: decode with int8 weights, by the
-    kernels of `model/native_step.py` (None: on a CPU with dtype "auto", where they are compiled). `device`: a
-    torch device, or None for CUDA where there is any. `threads`: None uses the cores the process may use.
+    prefill, with its padding where there is any; a longer prompt is prefilled in parts, between which
+    others have their turn (None: 512 on a CPU, 4096 on a GPU). `max_background_tokens`: the same for
+    requests with a priority above 0, behind which a query may have to wait (None: no other than
+    `max_batch_tokens`). `max_decoding`: augmentations that decode at once, each holding a slot of the KV
+    cache. `max_parked`: augmentations that wait for a slot with their prompt's keys and values kept.
+    `max_augment_limit`: the most answer tokens of a request, asked for or not (None: 128, or what the
+    checkpoint writes by itself if that is more). `embedding_cache_items`: finished embeddings to remember
+    for items that come again exactly (0: none). `decoder`: "solomon", or "transformers" for the baseline.
+    `dtype`: "float32", "bfloat16", or "auto", which takes bfloat16 where the hardware computes with it.
+    `int8_steps`: decode with int8 weights, by the kernels of `model/native_step.py` (None: on a CPU with
+    dtype "auto", where they are compiled). `device`: a torch device, or None for CUDA where there is any.
+    `threads`: None uses the cores the process may use.
     """
 
     max_queue: int = 512
