@@ -83,6 +83,7 @@ def serve(
         host=host, port=port, data_dir=data_dir, checkpoint=checkpoint, model=model, demo=demo
     )
     from index.log_names import show_names
+    from model.allocation import share_arenas
     from service.listening import why_not_listen
     from service.logs import configure_logging
     from service.server import run_server
@@ -90,6 +91,7 @@ def serve(
     refused = why_not_listen(settings.host, settings.port)
     if refused is not None:  # told now, not after the model has loaded
         fail(f"The server could not start: {refused}")
+    share_arenas()
     configure_logging(settings.log_level, settings.log_format)
     show_names(settings.log_content)
     _warn_of_misspelt_settings()
