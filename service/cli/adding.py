@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
-from urllib.parse import quote
 
 import typer
 
@@ -90,7 +89,9 @@ def add(
 
 def make_collection(client: Client, collection: str) -> str:
     """Make the collection if it is missing; the checkpoint of its vectors."""
-    made = client.call("PUT", f"/collections/{quote(collection, safe='')}")
+    from service.cli.client import collection_path
+
+    made = client.call("PUT", collection_path(collection))
     return str(made["model"])
 
 

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import quote
 
 import typer
 
@@ -110,7 +109,9 @@ def verify(
 
 
 def _path(collection: str, what: str) -> str:
-    return f"/collections/{quote(collection, safe='')}/{what}"
+    from service.cli.client import collection_path
+
+    return f"{collection_path(collection)}/{what}"
 
 
 def _names(client: Any) -> list[str]:
@@ -195,8 +196,9 @@ def _report(as_json: bool, what: str, collection: str, file: Path, digest: bytes
 
 
 def _show(report: dict[str, Any]) -> None:
-    state = "damaged" if report["damage"] else "sound"
-    typer.echo(f"{report['name']}: {state}, {report['documents']} documents.")
+    lost = sum(loss.get("documents") or 1 for loss in report["losses"])
+    found = ["damaged"] * bool(report["damage"]) + [f"{lost} lost"] * bool(lost)
+    typer.echo(f"{report['name']}: {', '.join(found) or 'sound'}, {report['documents']} documents.")
     for damage in report["damage"]:
         typer.echo(f"  damage: {damage}")
     for loss in report["losses"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -14,9 +14,10 @@ import httpx
 import typer
 
 from service.cli.exits import Exit, fail
+from service.client import paths
 from service.client.calls import Call
 from service.client.configuration import API_KEY_VARIABLE
-from service.client.errors import ClientError, NotSolomon, ServerProblem, Unreachable
+from service.client.errors import ClientError, InvalidName, NotSolomon, ServerProblem, Unreachable
 from service.client.patience import NONE, Patience
 from service.client.synchronous import Solomon
 
@@ -31,6 +32,23 @@ def _is_address(url: str) -> bool:
         return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
     except ValueError:  # half an IPv6 address, or a port that is no number
         return False
+
+
+def collection_path(name: str) -> str:
+    """Where a collection is. What is no name ends the command."""
+    return _path(paths.collection_path, name)
+
+
+def document_path(collection: str, document_id: str) -> str:
+    """Where a document is. What is no name or id ends the command."""
+    return _path(paths.document_path, collection, document_id)
+
+
+def _path(made_of: Callable[..., str], *names: str) -> str:
+    try:
+        return made_of(*names)
+    except InvalidName as error:
+        fail(str(error), Exit.USAGE)
 
 
 class Client:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
@@ -49,11 +48,11 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a collection: documents, dimensions, index, recall, the checkpoint of its vectors."""
-    from service.cli.client import Client
+    from service.cli.client import Client, collection_path
     from service.cli.output import print_json, print_pairs
 
     with Client(url) as client:
-        info = client.call("GET", f"/collections/{quote(collection, safe='')}")
+        info = client.call("GET", collection_path(collection))
     if as_json:
         print_json(info)
     else:
@@ -67,11 +66,11 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make an empty collection for the served model's vectors; one that exists is left as it is."""
-    from service.cli.client import Client
+    from service.cli.client import Client, collection_path
     from service.cli.output import print_json
     from service.client.replies import read_reply
 
-    path = f"/collections/{quote(collection, safe='')}"
+    path = collection_path(collection)
     with Client(url) as client, client.stream("PUT", path) as response:
         response.read()
         made, info = response.status_code == HTTPStatus.CREATED, read_reply(response)
@@ -93,10 +92,10 @@ def drop(
 
     Its documents are counted in the question only for a key with the scope search.
     """
-    from service.cli.client import Client
+    from service.cli.client import Client, collection_path
     from service.cli.output import print_json
 
-    path = f"/collections/{quote(collection, safe='')}"
+    path = collection_path(collection)
     with Client(url) as client:
         info = client.call_if_allowed("GET", path)
         count = None if info is None else info["count"]

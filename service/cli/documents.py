@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
@@ -24,10 +23,10 @@ def get(
     as_json: AsJson = False,
 ) -> None:
     """Show a document, and write its image to a file with --image."""
-    from service.cli.client import Client
+    from service.cli.client import Client, document_path
     from service.cli.output import print_json, print_pairs
 
-    path = _path(collection, document_id)
+    path = document_path(collection, document_id)
     with Client(url) as client:
         document = client.call("GET", path)
         if image is not None:
@@ -48,20 +47,17 @@ def remove(
     as_json: AsJson = False,
 ) -> None:
     """Remove documents from a collection; what is removed is gone from disk and from search."""
-    from service.cli.client import Client
+    from service.cli.client import Client, document_path
     from service.cli.output import print_json
 
+    paths = [document_path(collection, name) for name in document_ids]  # of all, before anything is removed
     with Client(url) as client:
-        for document_id in document_ids:
-            client.call("DELETE", _path(collection, document_id))
+        for document_id, path in zip(document_ids, paths, strict=True):
+            client.call("DELETE", path)
             if not as_json:
                 typer.echo(f"{document_id} is removed.")
     if as_json:
         print_json({"collection": collection, "removed": document_ids})
-
-
-def _path(collection: str, document_id: str) -> str:
-    return f"/collections/{quote(collection, safe='')}/documents/{quote(document_id, safe='')}"
 
 
 def _write(file: Path, data: bytes) -> None:

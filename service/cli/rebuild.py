@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
@@ -34,12 +33,12 @@ def rebuild(
     that was stopped goes on where it was. Exit code 1 if it failed, or was
     stopped by somebody else.
     """
-    from service.cli.client import Client
+    from service.cli.client import Client, collection_path
     from service.cli.output import print_json
 
     if stop + status + drop_failed > 1:
         fail("Give one of --drop-failed, --stop and --status.", Exit.USAGE)
-    path = f"/collections/{quote(collection, safe='')}/rebuild"
+    path = f"{collection_path(collection)}/rebuild"
     with Client(url) as client:
         if stop:
             state = client.call("DELETE", path)

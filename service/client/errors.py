@@ -10,6 +10,10 @@ class ClientError(Exception):
     """Base of everything that the client raises."""
 
 
+class InvalidName(ClientError, ValueError):
+    """A collection or document cannot have this name; nothing was sent."""
+
+
 class ServerProblem(ClientError):
     """The server answered with a problem; the message is its own words.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import quote
 
 from service.client import answers
 from service.client.calls import Call
 from service.client.content import Item, ItemBody, item_body
+from service.client.paths import collection_path, document_path
 
 InputType = Literal["query", "document"]
 Route = Literal["auto", "embed", "augment"]
@@ -120,16 +120,6 @@ def add(collection: str, documents: Sequence[Mapping[str, Any]], model: str | No
     """
     body = {"documents": list(documents)} | _stated(model=model)
     return Call("POST", f"{collection_path(collection)}/documents", answers.read_nothing, body)
-
-
-def collection_path(name: str) -> str:
-    """Where a collection is."""
-    return f"/collections/{quote(name, safe='')}"
-
-
-def document_path(collection: str, document_id: str) -> str:
-    """Where a document is."""
-    return f"{collection_path(collection)}/documents/{quote(document_id, safe='')}"
 
 
 def _stated(**members: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 from service.settings import default_checkpoint
 from tests.e2e.server_process import ServerProcess, clean_environment, solomon_command
 
-COUNT = 320
+COUNT = 960  # many more than an engine embeds before an interrupt reaches the command
 NAME = "notes"
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import httpx
 import pytest
 
 from service.app import create_app
@@ -71,3 +72,28 @@ def test_a_key_is_asked_only_for_what_a_command_cannot_do_without(make_settings,
         run("index", "restore", "new.backup", "--url", url)
         dropped = json.loads(run("index", "drop", "new", "--yes", "--json", "--url", url).stdout)
         assert dropped == {"removed": "new", "documents": None}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("remove", "..", "-c", "notes"),
+        ("remove", "a", "..", "-c", "notes"),
+        ("get", "..", "-c", "notes"),
+        ("drop", "notes/documents/a", "--yes"),
+        ("show", "notes/documents/a"),
+        ("create", "../info"),
+        ("create", ""),
+        ("verify", "bad name"),
+        ("rebuild", "bad name"),
+    ],
+)
+def test_what_is_no_name_ends_the_command_before_any_call(url, arguments):
+    """`index remove ..` dropped the collection."""
+    with httpx.Client(base_url=url) as client:
+        client.put("/collections/notes").raise_for_status()
+        body = {"documents": [{"id": "a", "text": "a"}]}
+        client.post("/collections/notes/documents", json=body).raise_for_status()
+        refused = run("index", *arguments, "--url", url, code=2)
+        assert "is no " in refused.output
+        assert client.get("/collections/notes").json()["count"] == 1

@@ -22,7 +22,9 @@ from service.client import (
     Solomon,
     Unreachable,
 )
+from service.client.errors import InvalidName
 from service.client.outcomes import Outcome
+from service.client.paths import document_path
 from service.client.replies import seconds_to_wait
 from tests.service.client.fake_server import DIMENSIONS, PICTURE, TOO_LONG
 from tests.service.images import data_uri, encoded
@@ -145,8 +147,8 @@ def test_a_broken_connection_is_tried_again_unless_that_could_do_harm(solomon, f
     with pytest.raises(Unreachable):
         solomon.drop_collection("a")
     fake.refusals += [httpx.ConnectError("none")]
-    solomon.drop_collection("a/b")
-    assert fake.paths()[-1] == "DELETE /collections/a/b"
+    solomon.drop_collection("b")
+    assert fake.paths()[-1] == "DELETE /collections/b"
 
 
 def test_a_stranger_is_told_from_a_server(solomon, fake):
@@ -225,3 +227,28 @@ def test_the_environment_names_server_and_key(monkeypatch):
     with Solomon(transport=httpx.MockTransport(answer)) as solomon:
         assert solomon.collections() == []
     assert seen == [("http://elsewhere:1/collections", "Bearer k1")]
+
+
+def nowhere(request):
+    pytest.fail(f"{request.method} {request.url}")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../info", "a/documents/1", "A", "a b", "a" * 65])
+def test_what_is_no_collections_name_is_sent_nowhere(name):
+    with Solomon("http://127.0.0.1:9", transport=httpx.MockTransport(nowhere)) as to:
+        for call in (to.collection, to.drop_collection):
+            with pytest.raises(ValueError, match="no collection's name"):
+                call(name)
+
+
+@pytest.mark.parametrize("document_id", ["", ".", ".."])
+def test_an_id_that_would_lead_to_the_collection_is_sent_nowhere(document_id):
+    """`..` takes away what stands before it: the collection would be dropped."""
+    with Solomon("http://127.0.0.1:9", transport=httpx.MockTransport(nowhere)) as to:
+        for call in (to.delete, to.document):
+            with pytest.raises(InvalidName, match="no document's id"):
+                call(document_id, collection="notes")
+
+
+def test_dots_and_slashes_within_an_id_are_its_own():
+    assert document_path("notes", "a/../b") == "/collections/notes/documents/a%2F..%2Fb"
