@@ -173,9 +173,8 @@ class Decoder:
     ) -> tuple[Tensor, KeptStates]:
         """`prefill` with what stands between the products compiled; padding is left out of everything."""
         sequences = Sequences.of(lengths, packing.pack(self._rotary(positions)).flatten(1))
-        padded, hidden = hidden, packing.pack(hidden).contiguous()
-        if hidden.data_ptr() == padded.data_ptr():
-            hidden = hidden.clone()  # to be added to in place, which the caller's is not for
+        # A copy, to be added to in place: what is packed may be the caller's own.
+        hidden = packing.pack(hidden).clone(memory_format=torch.contiguous_format)
         kept: list[Tensor] = []
         change: Tensor | None = None
         for layer in self._layers:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _LEAST_STEP = 16
-_FEW_ROWS = 64  # up to here a half of that: 20 rows took a fifth longer as 32 than as 24
+_FEW_ROWS = 64  # up to here a half of that: 20 rows took a sixth longer as 32 than as 24
 _STEPS_AN_OCTAVE = 16
 
 

@@ -62,21 +62,7 @@ INLINE vector NAME(load_state)(const void *states, int64_t at, int wide) {
     return (vector)(bits << 16);
 }
 
-INLINE void NAME(store_state)(void *states, int64_t at, float value, int wide) {
-    if (wide) {
-        ((float *)states)[at] = value;
-        return;
-    }
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    if (value != value)
-        bits = 0x7fc00000; /* rounded, some NaNs would become numbers */
-    else
-        bits += 0x7fff + (bits >> 16 & 1); /* to the nearest, ties to even */
-    ((uint16_t *)states)[at] = (uint16_t)(bits >> 16);
-}
-
-/* As many rounded values from `at` on, as `store_state` stores one. */
+/* Rounded to the nearest, ties to even; NaNs stay NaNs, some of which rounding would make numbers. */
 INLINE void NAME(store_states)(void *states, int64_t at, vector values, int wide) {
     if (wide) {
         NAME(store)((float *)states + at, values);
@@ -86,4 +72,27 @@ INLINE void NAME(store_states)(void *states, int64_t at, vector values, int wide
     bits += 0x7fff + (bits >> 16 & 1);
     bits = (integers)NAME(select)(values != values, (vector)((integers){0} + 0x7fc00000), (vector)bits);
     *(NAME(halves) *)((uint16_t *)states + at) = __builtin_convertvector(bits >> 16 & 0xffff, NAME(halves));
+}
+
+/* Pairs of neighbours as complex numbers, turned. */
+INLINE vector NAME(turned)(vector x, vector turns) {
+    vector swapped, cosines, sines;
+#ifdef __clang__
+    for (int lane = 0; lane < LANES; lane++) {
+        swapped[lane] = x[lane ^ 1];
+        cosines[lane] = turns[lane & ~1];
+        sines[lane] = lane & 1 ? turns[lane] : -turns[lane | 1];
+    }
+#else
+    integers places = {0};
+    vector signs = {0};
+    for (int lane = 0; lane < LANES; lane++) {
+        places[lane] = lane;
+        signs[lane] = lane & 1 ? 1.0f : -1.0f;
+    }
+    swapped = __builtin_shuffle(x, places ^ 1);
+    cosines = __builtin_shuffle(turns, places & ~1);
+    sines = __builtin_shuffle(turns, places | 1) * signs;
+#endif
+    return x * cosines + swapped * sines;
 }

@@ -25,29 +25,6 @@ static void NAME(norm_job)(void *work, Team *team, int member) {
     }
 }
 
-/* Pairs of neighbours as complex numbers, turned. */
-INLINE vector NAME(turned)(vector x, vector turns) {
-    vector swapped, cosines, sines;
-#ifdef __clang__
-    for (int lane = 0; lane < LANES; lane++) {
-        swapped[lane] = x[lane ^ 1];
-        cosines[lane] = turns[lane & ~1];
-        sines[lane] = lane & 1 ? turns[lane] : -turns[lane | 1];
-    }
-#else
-    integers places = {0};
-    vector signs = {0};
-    for (int lane = 0; lane < LANES; lane++) {
-        places[lane] = lane;
-        signs[lane] = lane & 1 ? 1.0f : -1.0f;
-    }
-    swapped = __builtin_shuffle(x, places ^ 1);
-    cosines = __builtin_shuffle(turns, places & ~1);
-    sines = __builtin_shuffle(turns, places | 1) * signs;
-#endif
-    return x * cosines + swapped * sines;
-}
-
 /* The keys of one head transposed, [blocks of KEYS LANES positions][head_dim][KEYS LANES], zeros past the last,
    and its values as floats. */
 static void NAME(lay_out_keys)(const Attention *pass, int start, int length, int shared, float *keys, float *values) {
@@ -139,51 +116,60 @@ static void NAME(mix)(
     }
 }
 
-/* Turns queries and keys where they stand, then mixes the values that each position sees. */
-static void NAME(attention_job)(void *work, Team *team, int member) {
-    const Attention *pass = work;
-    const int size = pass->head_dim, heads = pass->heads, wide = pass->float_states;
-    const int rows = pass->starts[pass->count];
-    const int64_t stride = (int64_t)(heads + 2 * pass->kv_heads) * size;
-    int first, last, laid_out = -1;
-
-    if (member == 0) {
-        const size_t width = (size_t)heads * size * (wide ? sizeof(float) : sizeof(uint16_t));
-        memset((char *)pass->mixed + rows * width, 0, (pass->rows - rows) * width);
-    }
-    team_share(team, member, rows, 1, &first, &last);
+/* A member's part of turning queries and keys where they stand. */
+static void NAME(turn_states)(const Attention *pass, Team *team, int member) {
+    const int size = pass->head_dim, turned_heads = pass->heads + pass->kv_heads, wide = pass->float_states;
+    const int64_t stride = (int64_t)(turned_heads + pass->kv_heads) * size;
+    int first, last;
+    team_share(team, member, pass->starts[pass->count], 1, &first, &last);
     for (int row = first; row < last; row++)
-        for (int head = 0; head < heads + pass->kv_heads; head++)
+        for (int head = 0; head < turned_heads; head++)
             for (int k = 0; k < size; k += LANES) {
                 const int64_t place = row * stride + (int64_t)head * size + k;
                 vector turns = NAME(load)(pass->turns + (size_t)row * size + k);
                 NAME(store_states)(pass->states, place,
                                    NAME(turned)(NAME(load_state)(pass->states, place, wide), turns), wide);
             }
-    team_barrier(team);
+}
 
-    /* Runs of positions are shared by what they cost, one long sequence among short ones would else be a single
-       member's; and stand in an order in which most find their keys laid out. */
+/* A member's part of mixing the values that each position sees. Runs of positions are shared by what they cost,
+   one long sequence among short ones would else be a single member's; and stand in an order in which most find
+   their keys laid out. */
+static void NAME(mix_share)(const Attention *pass, Team *team, int member) {
+    const int heads = pass->heads, group = heads / pass->kv_heads;
+    float *keys = pass->workspace + (size_t)member * attention_member_floats(pass);
+    float *values = keys + padded_positions(pass->longest) * pass->head_dim;
+    float *scratch = values + (size_t)pass->longest * pass->head_dim;
     int64_t all = 0, before = 0;
     for (int sequence = 0; sequence < pass->count; sequence++)
         all += heads * cost_before(pass->starts[sequence + 1] - pass->starts[sequence]);
     const int64_t from = all * member / team_size(team), to = all * (member + 1) / team_size(team);
-    float *keys = pass->workspace + (size_t)member * attention_member_floats(pass);
-    float *values = keys + padded_positions(pass->longest) * size;
-    float *scratch = values + (size_t)pass->longest * size;
-    for (int sequence = 0; sequence < pass->count; sequence++) {
+    int laid_out = -1;
+    for (int task = 0; task < pass->count * heads; task++) {
+        const int sequence = task / heads, head = task % heads, shared = head / group;
         const int start = pass->starts[sequence], length = pass->starts[sequence + 1] - start;
-        for (int head = 0; head < heads; head++, before += cost_before(length))
-            for (int run = 0; run < length; run += RUN) {
-                const int64_t place = before + cost_before(run);
-                const int shared = head / (heads / pass->kv_heads), key = sequence * pass->kv_heads + shared;
-                if (place < from || place >= to)
-                    continue;
-                if (key != laid_out)
-                    NAME(lay_out_keys)(pass, start, length, shared, keys, values);
-                laid_out = key;
-                for (int at = run; at < length && at < run + RUN; at += QUERIES)
-                    NAME(mix)(pass, start, length, at, head, keys, values, scratch);
-            }
+        const int key = sequence * pass->kv_heads + shared;
+        for (int run = 0; run < length; run += RUN) {
+            const int64_t place = before + cost_before(run);
+            if (place < from || place >= to)
+                continue;
+            if (key != laid_out)
+                NAME(lay_out_keys)(pass, start, length, shared, keys, values);
+            laid_out = key;
+            for (int at = run; at < length && at < run + RUN; at += QUERIES)
+                NAME(mix)(pass, start, length, at, head, keys, values, scratch);
+        }
+        before += cost_before(length);
     }
+}
+
+static void NAME(attention_job)(void *work, Team *team, int member) {
+    const Attention *pass = work;
+    const size_t width = (size_t)pass->heads * pass->head_dim * (pass->float_states ? sizeof(float) : sizeof(uint16_t));
+    const size_t rows = pass->starts[pass->count];
+    if (member == 0)
+        memset((char *)pass->mixed + rows * width, 0, (pass->rows - rows) * width);
+    NAME(turn_states)(pass, team, member);
+    team_barrier(team);
+    NAME(mix_share)(pass, team, member);
 }

@@ -126,14 +126,6 @@ static void NAME(multiply)(
     }
 }
 
-/* Turns neighbours as complex numbers. */
-INLINE void NAME(turn)(const float *x, const float *turns, int size, float factor, float *result) {
-    for (int k = 0; k < size; k += 2) {
-        result[k] = (x[k] * turns[k] - x[k + 1] * turns[k + 1]) * factor;
-        result[k + 1] = (x[k] * turns[k + 1] + x[k + 1] * turns[k]) * factor;
-    }
-}
-
 /* One head of one row: turn its query, attend to the slot's positions and its own, write [head_dim].
    The first head of a group also stores the step's key and value. `scratch` takes 2 head_dim + capacity. */
 INLINE void NAME(attend)(
@@ -149,13 +141,16 @@ INLINE void NAME(attend)(
                          (int64_t)shared * step->capacity * size;
     const int64_t values = keys + step->kind_stride;
 
-    NAME(turn)(qkv + (size_t)head * size, turns, size, 1.0f / sqrtf((float)size), query);
-    NAME(turn)(qkv + (size_t)(decoder->heads + shared) * size, turns, size, 1.0f, own_key);
-    if (head % group == 0)
-        for (int k = 0; k < size; k++) {
-            NAME(store_state)(step->states, keys + (int64_t)length * size + k, own_key[k], wide);
-            NAME(store_state)(step->states, values + (int64_t)length * size + k, own_value[k], wide);
+    const float *unturned = qkv + (size_t)(decoder->heads + shared) * size, scale = 1.0f / sqrtf((float)size);
+    for (int k = 0; k < size; k += LANES) {
+        const vector turn = NAME(load)(turns + k), key = NAME(turned)(NAME(load)(unturned + k), turn);
+        NAME(store)(query + k, NAME(turned)(NAME(load)(qkv + (size_t)head * size + k), turn) * scale);
+        NAME(store)(own_key + k, key);
+        if (head % group == 0) {
+            NAME(store_states)(step->states, keys + (int64_t)length * size + k, key, wide);
+            NAME(store_states)(step->states, values + (int64_t)length * size + k, NAME(load)(own_value + k), wide);
         }
+    }
 
     float highest = -INFINITY;
     for (int at = 0; at <= length; at++) {

@@ -6,17 +6,15 @@ remove the document `..` would be to drop its collection.
 
 from __future__ import annotations
 
-import re
 from urllib.parse import quote
 
+from index.validation import is_name
 from service.client.errors import InvalidName
-
-_COLLECTION = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 def collection_path(name: str) -> str:
     """Where a collection is. Raises `InvalidName`."""
-    if not _COLLECTION.fullmatch(name):
+    if not is_name(name):
         raise InvalidName(
             f"collection: {name!r} is no collection's name. "
             "Use 1 to 64 characters of a-z, 0-9, '-' and '_', beginning with a-z or 0-9."
