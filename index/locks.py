@@ -137,7 +137,8 @@ class DirectoryLock:
             raise
         except OSError as error:
             wanted = "written" if make else "read"
-            raise StorageError(f"The data directory cannot be {wanted}: {error.strerror}.") from error
+            reason = f"The data directory {directory} cannot be {wanted}: {error.strerror}."
+            raise StorageError(reason) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -45,7 +45,8 @@ def open_collection(folders: Folders, name: str, make: Callable[[Path], Collecti
 
 def salvage_collection(folders: Folders, name: str, damage: DamagedLog) -> None:
     """Put what is sound of a closed collection in its place, and keep the damaged files in `damaged`."""
-    _logger.error("collection %s: %s Recovering what is sound.", logged_name(name), logged_error(damage))
+    found = logged_error(damage)
+    _logger.error("collection %s is damaged (%s); recovering what is sound", logged_name(name), found)
     folder = folders.folder(name)
     staged = folders.stage()
     kept, losses = salvage(folder / LOG_FILE, folder / JOURNAL_FILE, staged / LOG_FILE)

@@ -7,14 +7,14 @@
 
 A collection whose files turn out to be damaged, at opening or in any call, is salvaged: what is sound goes
 into a new log, what is not is named, and the call is made again; damage that its upkeep meets is told in
-`list` and mended by the next call. One that cannot be salvaged is listed as unusable and refuses its calls;
-the others are open. What makes, removes or exchanges a collection holds its
-name, however long that takes, and no other: calls on the other collections, and the list of all, go on.
+`list` and mended by the next call. One that cannot be salvaged is listed as unusable and refuses its calls,
+as does one that the disk will not let be opened, until it does (`index.unusable`); the others are open. What
+makes, removes or exchanges a collection holds its name, however long that takes, and no other: calls on the
+other collections, and the list of all, go on.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,11 +26,9 @@ from index.files import make_directory
 from index.folders import Folders
 from index.locks import DirectoryLock, NameLocks
 from index.log import DocumentLog
-from index.log_names import logged_error, logged_name
 from index.recovery import open_collection, salvage_collection
 from index.settings import IndexSettings
 from index.types import (
-    UNUSABLE,
     CollectionExists,
     CollectionInfo,
     CollectionSpace,
@@ -42,17 +40,15 @@ from index.types import (
     NewDocument,
     StorageError,
     UnknownCollection,
-    UnusableCollection,
     Vectors,
     Verification,
 )
+from index.unusable import UnusableCollections
 from index.validation import check_dimensions, check_name, check_text
 
 SNAPSHOT_EVERY = 10_000
 
 _Answer = TypeVar("_Answer")
-
-_logger = logging.getLogger(__name__)
 
 
 class FaissStore:
@@ -71,12 +67,12 @@ class FaissStore:
         self._index = index or IndexSettings()
         self._names = NameLocks()  # whoever changes the entries of a name below holds it
         self._open: dict[str, Collection] = {}
-        self._unusable: dict[str, StorageError] = {}
-        with _storage_errors():
+        self._unusable = UnusableCollections(self._try_again)
+        with _storage_errors(data_dir):
             make_directory(data_dir)
         self._lock = DirectoryLock(data_dir)
         try:
-            with _storage_errors():
+            with _storage_errors(data_dir):
                 self._folders = Folders(data_dir)
                 for name in self._folders.names():
                     self._open_or_report(name)
@@ -90,7 +86,7 @@ class FaissStore:
         check_dimensions(dimensions)
         check_text(model, "model")
         with self._names.holding(name):
-            self._check_usable(name)
+            self._unusable.check(name)
             if name not in self._open:
                 with _storage_errors(), self._folders.staged() as staged:
                     DocumentLog.create(staged / LOG_FILE, dimensions, model)
@@ -113,12 +109,8 @@ class FaissStore:
 
         One that is being salvaged or exchanged is listed as it was before.
         """
-        unusable = {
-            name: CollectionInfo(name, 0, 0, UNUSABLE, "", damage=str(reason))
-            for name, reason in self._unusable.copy().items()
-        }
         served = {name: collection.last_info for name, collection in self._open.copy().items()}
-        return sorted((unusable | served).values(), key=lambda info: info.name)
+        return sorted((self._unusable.infos() | served).values(), key=lambda info: info.name)
 
     def get(self, name: str) -> CollectionInfo:
         """One collection. Raises `UnknownCollection`."""
@@ -238,10 +230,12 @@ class FaissStore:
         """Read all that the disk holds of a collection and say what is damaged and what was lost.
 
         Reads and writes go on meanwhile. With `repair`, a damaged collection is salvaged at once; it would
-        be at the next opening, or when a call meets the damage. Raises `UnknownCollection`.
+        be at the next opening, or when a call meets the damage. Raises `UnknownCollection`, and
+        `UnusableCollection` for one that the disk refuses to open, of which nothing is known.
         """
-        if check_name(name) in self._unusable:
-            return Verification(name, 0, [str(self._unusable[name])], [])
+        beyond_salvage = self._unusable.damage(check_name(name))
+        if beyond_salvage is not None:
+            return Verification(name, 0, [beyond_salvage], [])
         found = self._on(name, lambda collection: collection.verify())
         if found.damage and repair:
             self._mend(name, self._collection(name), DamagedLog("; ".join(found.damage[:3]) + "."))
@@ -251,6 +245,7 @@ class FaissStore:
 
     def close(self) -> None:
         """Write snapshots and release the data directory. Closing twice is harmless."""
+        self._unusable.close()
         with self._names.holding_all():
             try:
                 for collection in self._open.values():
@@ -263,7 +258,7 @@ class FaissStore:
         try:
             return self._open[name]
         except (KeyError, TypeError):  # TypeError: it cannot even be hashed
-            self._check_usable(check_name(name))
+            self._unusable.check(check_name(name))
             raise UnknownCollection(f"No collection has the name {name!r}.") from None
 
     def _on(self, name: str, call: Callable[[Collection], _Answer]) -> _Answer:
@@ -295,7 +290,7 @@ class FaissStore:
                 exchange()
         finally:
             self._reopen(name)
-        self._check_usable(name)
+        self._unusable.check(name)
 
     def _reopen(self, name: str) -> None:
         """Open what is in a collection's folder by now; calls find the closed one, and wait, until then."""
@@ -303,31 +298,28 @@ class FaissStore:
             self._open_or_report(name)
         else:
             self._open.pop(name, None)
-            self._unusable.pop(name, None)
+            self._unusable.opened(name)
+
+    def _try_again(self, name: str) -> None:
+        with self._names.holding(name):
+            if name in self._unusable:  # nobody has dropped or replaced it meanwhile
+                self._reopen(name)
 
     def _open_or_report(self, name: str) -> None:
         try:
             opened = self._opened(name)
         except (StorageError, OSError) as error:
-            _logger.error("collection %s cannot be served: %s", logged_name(name), logged_error(error))
-            self._unusable[name] = (
-                error if isinstance(error, StorageError) else StorageError(error.strerror or str(error))
-            )
+            self._unusable.refused(name, error)
             self._open.pop(name, None)
         else:
             self._open[name] = opened
-            self._unusable.pop(name, None)
+            self._unusable.opened(name)
 
     def _opened(self, name: str) -> Collection:
         return open_collection(self._folders, name, self._collection_in)
 
     def _collection_in(self, folder: Path) -> Collection:
         return Collection(folder, self._snapshot_every, self._index)
-
-    def _check_usable(self, name: str) -> None:
-        reason = self._unusable.get(name)
-        if reason is not None:
-            raise UnusableCollection(f"The collection {name!r} cannot be served: {reason}") from reason
 
     def _check_free(self, name: str, replace: bool) -> None:
         if not replace and (name in self._open or name in self._unusable):
@@ -337,8 +329,9 @@ class FaissStore:
 
 
 @contextmanager
-def _storage_errors() -> Iterator[None]:
+def _storage_errors(directory: Path | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"The data directory cannot be written: {error.strerror or error}.") from error
+        named = f"The data directory {directory}" if directory is not None else "The data directory"
+        raise StorageError(f"{named} cannot be written: {error.strerror or error}.") from error

@@ -103,7 +103,9 @@ def _building_in(cache: Path, progress: Progress) -> Iterator[None]:
 def build_mini_base(gguf: Path, folder: Path) -> None:
     """Write the grafted model, its tokenizer and a completion mark into a folder."""
     from transformers import Qwen2VLForConditionalGeneration
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.disable_progress_bar()  # of the writing, in the middle of a server's log
     source = read_smollm(gguf)
     tokenizer = build_tokenizer(source)
     config = mini_config(source.config, tokenizer)

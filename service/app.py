@@ -103,6 +103,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
+        redirect_slashes=False,  # what a proxy in front makes of such an address nobody knows
     )
     app.state.runtime = runtime
     for module in (embed, search, collections, backups, rebuild, documents, openai, operations, docs, page):
@@ -125,7 +126,9 @@ def _add_middleware(app: FastAPI, settings: Settings, runtime: Runtime, tracing:
     app.add_middleware(BodyLimitMiddleware, limits=limits, metrics=metrics)
     app.add_middleware(FullQueueMiddleware, runtime=runtime, metrics=metrics)
     keyring = Keyring([key.get_secret_value() for key in settings.api_keys], settings.api_keys_file)
-    app.add_middleware(ApiKeyMiddleware, keyring=keyring, access=RouteAccess(app.routes), metrics=metrics)
+    metrics.key_file_broken.set_function(lambda: keyring.broken)
+    access = RouteAccess(app.routes)
+    app.add_middleware(ApiKeyMiddleware, keyring=keyring, access=access, metrics=metrics)
     if not settings.needs_key:
         app.add_middleware(OriginMiddleware, allowed=settings.cors_origins, metrics=metrics)
     if settings.cors_origins:  # outside the keys: a browser asks first whether it may send one
@@ -142,7 +145,7 @@ def _add_middleware(app: FastAPI, settings: Settings, runtime: Runtime, tracing:
     app.add_middleware(FailuresMiddleware, metrics=metrics)
     app.add_middleware(SecurityHeadersMiddleware, docs_path=docs.PATH)
     app.add_middleware(DrainingMiddleware, runtime=runtime)
-    app.add_middleware(AccessLogMiddleware, metrics=metrics)
+    app.add_middleware(AccessLogMiddleware, metrics=metrics, access=access)
     if tracing.on:
-        app.add_middleware(TracingMiddleware, tracer=tracing.tracer)
+        app.add_middleware(TracingMiddleware, tracer=tracing.tracer, access=access)
     app.add_middleware(RequestIdMiddleware)

@@ -19,8 +19,8 @@ from service.connection import CLIENT_CLOSED_REQUEST, ClientGone
 from service.mapping import model_problem, store_problem
 from service.metrics import Metrics
 from service.middleware.body_limit import BodyRefused
-from service.problem_responses import problem_response
 from service.problems import FieldError, Problem
+from service.refusals import refusal, told
 
 _MAX_ERRORS = 20
 _PROBES = frozenset({"/healthz", "/readyz"})
@@ -142,8 +142,8 @@ def add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
     def answer(request: Request, problem: Problem) -> Response:
         # A probe that is told "not ready" has its answer. While a server opens there are many.
         if problem.kind is not problems.NOT_READY or request.scope["path"] not in _PROBES:
-            metrics.on_rejected(problem.kind.slug)
-        return problem_response(request.scope["path"], problem)
+            return refusal(request.scope, metrics, problem)
+        return told(request.scope, problem)
 
     async def on_problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)  # noqa: S101 - narrows Starlette's handler type

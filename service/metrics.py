@@ -216,6 +216,11 @@ class Metrics:
         )
         for slug in CATALOGUE:  # from zero on, so that the first of a kind is an increase
             self.rejected.labels(slug)
+        self.key_file_broken = Gauge(
+            "solomon_key_file_broken",
+            "1 while the file of API keys cannot be read, and the keys that it held before are heeded.",
+            registry=registry,
+        )
         self.http_requests = Counter(
             "solomon_http_requests_total",
             "Calls by the template of their path and by status; 499: the client went away.",

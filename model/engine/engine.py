@@ -14,6 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from model.engine.deferral import StepDeferral
 from model.engine.embedding_cache import EmbeddingCache
 from model.engine.preparation import Preparer
 from model.engine.request import Request, State
@@ -42,7 +43,7 @@ class Engine:
 
     Every turn of the loop runs at most one part of a long prompt, one bounded prefill, and one decode step
     for all augmentations that are under way, so a new query waits for one step of others' answers, never
-    for a whole one.
+    for a whole one. A step of few rows may wait for a turn or two: see `model.engine.deferral`.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Engine:
         self._long: Request | None = None
         self._parked: deque[Request] = deque()
         self._decoding: list[Request] = []
+        self._deferral = StepDeferral()
         self._info = _describe(loaded, self._runner, self._settings)
         self._warm = threading.Event()
         self._thread = threading.Thread(target=self._run, name="solomon-engine", daemon=True)
@@ -176,7 +178,7 @@ class Engine:
                 self._long = batch[0]
             else:
                 self._prefill(batch)
-        if self._decoding:
+        if self._decoding and not self._deferral.defers(len(self._decoding), prefilled=bool(batch)):
             self._decode(list(self._decoding))
 
     def _running(self) -> list[Request]:

@@ -20,7 +20,7 @@ class Keyring:
     """Finds keys and counts their calls. For one thread: the event loop's.
 
     A file that has become unreadable or malformed changes nothing: the keys that it held stay, and the log
-    says so. One that is empty holds no keys, and nobody is let in by it.
+    and a metric say so. One that is empty holds no keys, and nobody is let in by it.
     """
 
     def __init__(self, entries: Sequence[str], file: Path | None, clock: Clock = time.monotonic) -> None:
@@ -31,6 +31,7 @@ class Keyring:
         self._keys = list(self._configured)
         self._buckets: dict[bytes, TokenBucket] = {}
         self._seen: tuple[int, int, int] | None = None
+        self._broken = False
         self._next_check = clock() + _CHECK_SECONDS
         if file is not None:
             self._seen = _version(file)
@@ -40,6 +41,11 @@ class Keyring:
     def needed(self) -> bool:
         """Whether calls need a key at all."""
         return bool(self._configured) or self._file is not None
+
+    @property
+    def broken(self) -> bool:
+        """Whether the file could not be read when a key was last looked for, so that older ones hold."""
+        return self._broken
 
     def find(self, presented: str) -> ApiKey | None:
         """The key that was presented, None for a stranger's."""
@@ -70,8 +76,11 @@ class Keyring:
             self._seen = version  # a malformed file is told once, not every second
             self._keys = self._configured + read_key_file(self._file)
         except (OSError, ValueError) as error:
-            _log.error("the key file cannot be read; the keys stay as they were", reason=str(error))
+            if not self._broken or isinstance(error, ValueError):  # not every second that it is missing
+                _log.error("the key file cannot be read; the keys stay as they were", reason=str(error))
+            self._broken, self._seen = True, None if isinstance(error, OSError) else self._seen
             return
+        self._broken = False
         known = {key.digest for key in self._keys}
         self._buckets = {digest: bucket for digest, bucket in self._buckets.items() if digest in known}
         _log.info("the key file was read again", keys=[key.name for key in self._keys])

@@ -28,7 +28,7 @@ class Door(Enum):
     """What a call needs where it needs no scope."""
 
     OPEN = "open"  # no key, under whatever host name: health
-    PAGE = "page"  # no key: the bare page tells nothing, asks its user for a key and sends it
+    PAGE = "page"  # no key: the bare page and the description of the calls, the same on every server
     ANY_KEY = "any key"
 
 
@@ -38,11 +38,11 @@ ACCESS: Mapping[str, Access] = {
     "GET /healthz": Door.OPEN,
     "GET /readyz": Door.OPEN,
     "GET /info": Door.ANY_KEY,
-    "GET /problems/{slug}": Door.ANY_KEY,
-    "GET /openapi.json": Door.ANY_KEY,
-    "GET /docs": Door.ANY_KEY,
-    "GET /docs/docs.js": Door.ANY_KEY,
-    "MOUNT /docs/assets": Door.ANY_KEY,
+    "GET /problems/{slug}": Door.PAGE,
+    "GET /openapi.json": Door.PAGE,
+    "GET /docs": Door.PAGE,
+    "GET /docs/docs.js": Door.PAGE,
+    "MOUNT /docs/assets": Door.PAGE,
     "GET /": Door.PAGE,
     "MOUNT /page": Door.PAGE,
     "GET /v1/models": Door.ANY_KEY,
@@ -81,7 +81,7 @@ def route_names(routes: Sequence[BaseRoute]) -> list[str]:
 
 
 class RouteAccess:
-    """Finds what a call needs, before it is routed."""
+    """Finds what a call needs, and which it is, before it is routed."""
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
         """Take an application's routes. Raises `RuntimeError` for one that the table does not know."""
@@ -91,12 +91,21 @@ class RouteAccess:
                 raise RuntimeError(f"{name!r} has no entry in {__name__}.ACCESS: say there who may call it")
             method, _, template = name.partition(" ")
             pattern, _, _ = compile_path(f"{template}/{{path:path}}" if method == "MOUNT" else template)
-            self._entries.append((method, pattern, ACCESS[name]))
+            self._entries.append((method, pattern, template, ACCESS[name]))
 
     def of(self, call: CallScope) -> Access:
         """What a call needs; any key if nothing is at its address, to be told so."""
+        _, access = self._find(call)
+        return access
+
+    def template(self, call: CallScope) -> str | None:
+        """The template of a call's path, None if nothing is there."""
+        template, _ = self._find(call)
+        return template
+
+    def _find(self, call: CallScope) -> tuple[str | None, Access]:
         asked = "GET" if call["method"] == "HEAD" else call["method"]
-        for method, pattern, access in self._entries:
+        for method, pattern, template, access in self._entries:
             if method in (asked, "MOUNT") and pattern.match(call["path"]):
-                return access
-        return Door.ANY_KEY
+                return template, access
+        return None, Door.ANY_KEY

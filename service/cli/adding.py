@@ -85,6 +85,9 @@ def add(
     _show(collection, outcome, bad, as_json)
     if bad.count:
         raise typer.Exit(int(Exit.FAILED))
+    if not outcome.added + outcome.unchanged:
+        named = ", ".join(str(path) for path in paths)
+        fail(f"There is nothing to add in {named}: no images, CSV, JSONL or Parquet, or no rows in them.")
 
 
 def make_collection(client: Client, collection: str) -> str:

@@ -34,11 +34,13 @@ def list_collections(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     if as_json:
         print_json(answer)
         return
-    rows = [
-        (info["name"], info["count"], info["dimensions"], info["index_kind"], info["model"])
-        for info in answer["collections"]
-    ]
-    print_table(("name", "documents", "dimensions", "index", "model"), rows)
+    found = answer["collections"]
+    fields = ["name", "count", "dimensions", "index_kind", "model"]
+    heads = ["name", "documents", "dimensions", "index", "model"]
+    if any(info["lost"] for info in found):  # to damage, which few ever see
+        fields.insert(2, "lost")
+        heads.insert(2, "lost")
+    print_table(heads, [[info[field] for field in fields] for info in found])
 
 
 @app.command("show")

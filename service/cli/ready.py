@@ -39,13 +39,15 @@ def ready(
 
 
 def _why_not(url: str, path: str, wanted: str) -> str | None:
-    from service.client import ClientError, NotSolomon, Solomon
+    from service.client import ClientError, NotSolomon, Solomon, Unreachable
     from service.client.calls import Call
     from service.client.patience import NONE
 
     with Solomon(url, patience=NONE, timeout=_TIMEOUT_SECONDS) as server:
         try:
             answer = server.send(Call("GET", path, dict))
+        except Unreachable as error:
+            return f"nothing answers ({error}). Start one with `solomon serve`, or name another by --url."
         except ClientError as error:
             return str(error)
     return None if answer.get("status") == wanted else str(NotSolomon(200))

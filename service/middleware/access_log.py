@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.auth.scopes import RouteAccess
 from service.connection import CLIENT_CLOSED_REQUEST
 from service.metrics import Metrics
 
@@ -25,17 +26,25 @@ def count(scope: Scope, **counts: float | str | Sequence[str | None] | None) -> 
     scope.setdefault(_COUNTS, {}).update(counts)
 
 
-def path_template(scope: Scope) -> str:
+def path_template(scope: Scope, access: RouteAccess) -> str:
     """The template of the path that was called, not the path: ids in paths are content."""
-    return getattr(scope.get("route"), "path", None) or "unmatched"
+    routed = getattr(scope.get("route"), "path", None)  # what is refused at the door was not routed
+    return routed or access.template(scope) or "unmatched"
+
+
+def peer(scope: Scope) -> str | None:
+    """The address that the call came from: of the proxy, where one stands in front and is not trusted."""
+    client = scope.get("client")
+    return client[0] if client else None
 
 
 class AccessLogMiddleware:
     """Logs and counts each call when it ends; health and scrapes only in the log and at debug level."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, access: RouteAccess) -> None:
         self._app = app
         self._metrics = metrics
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call."""
@@ -62,7 +71,7 @@ class AccessLogMiddleware:
             await self._app(scope, receive, send_noting_status)
         finally:
             seconds = time.perf_counter() - started
-            template = path_template(scope)
+            template = path_template(scope, self._access)
             quiet = scope["path"] in QUIET
             if not quiet:
                 self._metrics.on_call(template, status, seconds)
@@ -74,5 +83,6 @@ class AccessLogMiddleware:
                 path=template,
                 status=status,
                 duration_ms=duration_ms,
+                client=peer(scope),
                 **counts,
             )

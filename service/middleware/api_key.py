@@ -12,8 +12,8 @@ from service.auth.scopes import Door, RouteAccess
 from service.mapping import retry_after
 from service.metrics import Metrics
 from service.middleware.access_log import count
-from service.problem_responses import problem_response
 from service.problems import Problem
+from service.refusals import refusal
 
 
 def presented_key(headers: Headers) -> str | None:
@@ -25,7 +25,7 @@ def presented_key(headers: Headers) -> str | None:
 
 
 class ApiKeyMiddleware:
-    """Where keys are needed, all but health and the bare page needs one that has the call's scope."""
+    """Where keys are needed, a call needs one with its scope, or one of the doors of `auth.scopes`."""
 
     def __init__(self, app: ASGIApp, keyring: Keyring, access: RouteAccess, metrics: Metrics) -> None:
         self._app = app
@@ -38,8 +38,7 @@ class ApiKeyMiddleware:
         if scope["type"] == "http" and self._keyring.needed:
             problem = self._refusal(scope)
             if problem is not None:
-                self._metrics.on_rejected(problem.kind.slug)
-                await problem_response(scope["path"], problem)(scope, receive, send)
+                await refusal(scope, self._metrics, problem)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service import problems
 from service.held_bytes import CallBytes, HeldBytes
 from service.metrics import Metrics
-from service.problem_responses import problem_response
 from service.problems import Problem
+from service.refusals import refusal
 
 _BACKUP_PATH = re.compile(r"/collections/[^/]+/backup")
 
@@ -66,8 +66,7 @@ class BodyLimitMiddleware:
                 self._held.check(size)
         except Problem as problem:
             problem = _closing(problem)
-            self._metrics.on_rejected(problem.kind.slug)
-            await problem_response(scope["path"], problem)(scope, receive, send)
+            await refusal(scope, self._metrics, problem)(scope, receive, send)
             return
         with self._held.during_call() as call:
             await self._app(scope, self._bounded(receive, streamed, call), send)

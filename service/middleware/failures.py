@@ -7,8 +7,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import problems
 from service.metrics import Metrics
-from service.problem_responses import problem_response
 from service.problems import Problem
+from service.refusals import refusal
 
 _log = structlog.get_logger("solomon.failures")
 
@@ -35,11 +35,11 @@ class FailuresMiddleware:
         try:
             await self._app(scope, receive, send_noting_start)
         except Exception:
-            self._metrics.on_rejected(problems.INTERNAL.slug)
             _log.exception("unexpected failure", path_template=getattr(scope.get("route"), "path", None))
             if started:
+                self._metrics.on_rejected(problems.INTERNAL.slug)
                 raise
             problem = Problem(
                 problems.INTERNAL, "The server failed. The log names the cause under this request's id."
             )
-            await problem_response(scope["path"], problem)(scope, receive, send)
+            await refusal(scope, self._metrics, problem)(scope, receive, send)

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from model.errors import QueueFull
 from service.mapping import model_problem
 from service.metrics import Metrics
-from service.problem_responses import problem_response
+from service.refusals import refusal
 from service.runtime import Runtime
 
 _PATHS = frozenset({"/embed", "/v1/embeddings"})  # calls for which the queue is needed, whatever they say
@@ -38,8 +38,7 @@ class FullQueueMiddleware:
             await self._app(scope, receive, send)
             return
         problem = model_problem(full)
-        self._metrics.on_rejected(problem.kind.slug)
-        answer = problem_response(scope["path"], problem)
+        answer = refusal(scope, self._metrics, problem)
         # A body that came behind its answer would be taken for the beginning of the next call.
         if not (_is_short(Headers(scope=scope).get("content-length", "")) and await _is_through(receive)):
             answer.headers["Connection"] = "close"

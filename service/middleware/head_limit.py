@@ -6,8 +6,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import problems
 from service.metrics import Metrics
-from service.problem_responses import problem_response
 from service.problems import Problem
+from service.refusals import refusal
 
 MAX_HEAD_BYTES = 32 * 2**10
 
@@ -30,7 +30,6 @@ class HeadLimitMiddleware:
         if scope["type"] != "http" or head_bytes(scope) <= MAX_HEAD_BYTES:
             await self._app(scope, receive, send)
             return
-        self._metrics.on_rejected(problems.HEAD_TOO_LARGE.slug)
         detail = f"The address and the headers are larger than {MAX_HEAD_BYTES} bytes. Shorten them."
         problem = Problem(problems.HEAD_TOO_LARGE, detail, headers={"Connection": "close"})
-        await problem_response(scope["path"], problem)(scope, receive, send)
+        await refusal(scope, self._metrics, problem)(scope, receive, send)

@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service import problems
 from service.auth.scopes import OPEN_PATHS
 from service.metrics import Metrics
-from service.problem_responses import problem_response
 from service.problems import Problem
+from service.refusals import refusal
 from service.settings import is_loopback
 
 _NAME_AND_PORT = re.compile(r"(?P<name>\[[^\]]*\]|[^:]*)(:\d*)?")
@@ -47,10 +47,9 @@ class HostNameMiddleware:
         if is_loopback(name) or name in self._allowed:
             await self._app(scope, receive, send)
             return
-        self._metrics.on_rejected(problems.FOREIGN_HOST.slug)
         problem = Problem(
             problems.FOREIGN_HOST,
             f"The call was addressed to the host {name[:_SHOWN_CHARACTERS]!r}. Call 127.0.0.1 or localhost, "
             "or let the server answer to that name by SOLOMON_ALLOWED_HOSTS.",
         )
-        await problem_response(scope["path"], problem)(scope, receive, send)
+        await refusal(scope, self._metrics, problem)(scope, receive, send)

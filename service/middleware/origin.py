@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import problems
 from service.metrics import Metrics
-from service.problem_responses import problem_response
 from service.problems import Problem
+from service.refusals import refusal
 
 _HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -51,10 +51,9 @@ class OriginMiddleware:
         if harmless or not is_foreign(Headers(scope=scope), self._allowed):
             await self._app(scope, receive, send)
             return
-        self._metrics.on_rejected(problems.FOREIGN_ORIGIN.slug)
         problem = Problem(
             problems.FOREIGN_ORIGIN,
             "A page of another origin made this call. Set SOLOMON_API_KEYS and SOLOMON_CORS_ORIGINS to serve "
             "other pages.",
         )
-        await problem_response(scope["path"], problem)(scope, receive, send)
+        await refusal(scope, self._metrics, problem)(scope, receive, send)

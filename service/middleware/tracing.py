@@ -8,6 +8,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.auth.scopes import RouteAccess
 from service.middleware.access_log import QUIET, path_template
 
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -17,9 +18,10 @@ _NAMES = ("traceparent", "tracestate")
 class TracingMiddleware:
     """Opens the call's span and binds its trace's id, for the log and for exemplars."""
 
-    def __init__(self, app: ASGIApp, tracer: Tracer) -> None:
+    def __init__(self, app: ASGIApp, tracer: Tracer, access: RouteAccess) -> None:
         self._app = app
         self._tracer = tracer
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call."""
@@ -54,7 +56,7 @@ class TracingMiddleware:
             span.set_status(Status(StatusCode.ERROR, type(error).__name__))
             raise
         finally:
-            template = path_template(scope)
+            template = path_template(scope, self._access)
             span.update_name(f"{scope['method']} {template}")
             span.set_attributes({"http.request.method": scope["method"], "http.route": template})
             request_id = structlog.contextvars.get_contextvars().get("request_id")

@@ -39,7 +39,7 @@ class OpenAIEmbeddingRequest(Body):
     """OpenAI's request, with `input_type`, `route` and {text, image} items added."""
 
     input: OpenAIInput = Field(description="A string, or a list of strings or {text, image} objects.")
-    model: str = Field(description="A name that `GET /v1/models` lists.")
+    model: str = Field(description="A name that `GET /v1/models` lists; `solomon` is always one of them.")
     encoding_format: Literal["float", "base64"] | None = Field(
         "float", description="How vectors are written; null is float."
     )

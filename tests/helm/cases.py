@@ -79,9 +79,10 @@ CASES = {
     "hub": {
         **OPEN,
         "model": {"source": "hub", "hubId": "Qwen/Qwen2-VL-2B-Instruct", "cache": {"existingClaim": "hf"}},
+        "resources": {"limits": {"memory": "12Gi"}},
     },
     "fetched base": {**OPEN, "model": {"baked": False}},
-    "gpu": {**OPEN, "gpu": {"enabled": True, "count": 2}},
+    "gpu": {**OPEN, "gpu": {"enabled": True}},
     "milvus": {**OPEN, **MILVUS},
     "milvus by cpu": {**OPEN, **MILVUS, "autoscaling": {"enabled": True, "metric": "cpu"}},
     "bare": {

@@ -178,6 +178,13 @@ def test_a_gpu_is_asked_for_with_its_image_and_its_nodes(everything):
     assert "nvidia.com/gpu" not in str(render(OPEN))
 
 
+def test_a_pod_with_a_gpu_never_falls_back_to_the_cpu():
+    (container,) = pod(render(CASES["gpu"]))["containers"]
+    assert {"name": "SOLOMON_DEVICE", "value": "cuda"} in container["env"]
+    (container,) = pod(render(OPEN))["containers"]
+    assert "SOLOMON_DEVICE" not in str(container["env"])
+
+
 def test_checkpoints_come_from_a_claim_or_an_init_container(everything):
     manifests = render(CASES["checkpoint claim"])
     (mount,) = (m for m in pod(manifests)["containers"][0]["volumeMounts"] if m["name"] == "checkpoint")

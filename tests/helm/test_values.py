@@ -113,8 +113,18 @@ def test_the_schema_knows_every_value_and_no_other():
         ({**OPEN, "limits": {"maxQueue": 255}}, "limits.maxItems"),
         ({**OPEN, "limits": {"maxBodyBytes": 2**29}}, "limits.maxTotalBodyBytes"),
         ({**OPEN, "monitoring": {"rules": {"runbookUrl": "wiki"}}}, "runbookUrl"),
+        ({**OPEN, "replicas": 3}, "store.kind=milvus"),
+        ({**OPEN, "gpu": {"enabled": True, "count": 2}}, "gpu.count"),
+        ({**OPEN, "model": {"source": "hub", "hubId": "a/b"}}, "resources.limits.memory"),
+        ({**OPEN, "extraEnv": [{"name": "SOLOMON_API_KEYS", "value": "secret"}]}, "auth.keys"),
+        ({**OPEN, "extraEnv": [{"name": "SOLOMON_DATA_DIR", "value": "/x"}]}, "SOLOMON_DATA_DIR"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_bad_values_are_refused_by_name(values, told):
     assert told in refusal(values)
+
+
+def test_all_that_is_wrong_is_told_at_once():
+    told = refusal({"store": {"kind": "milvus"}, "ingress": {"enabled": True}})
+    assert all(value in told for value in ("store.milvus.uri", "auth.existingSecret", "ingress.hosts"))

@@ -78,14 +78,15 @@ def test_a_dead_engine_fails_health(client):
     problem(client.post("/embed", json={"input": "x"}), 503, "not-ready")
 
 
-def test_keys_guard_everything_but_health_and_the_page(serve):
+def test_keys_guard_everything_but_health_the_page_and_the_docs(serve):
     with serve(api_keys="first-key, second-key") as client:
         # The readiness wait itself went without a key; the page has to be there to ask for one.
         assert client.get("/").status_code == client.get("/page/main.js").status_code == 200
         assert client.get("/healthz").status_code == 200
+        # What the calls are, which a browser cannot ask for with a key; and what a refusal points at.
+        for path in ("/docs", "/docs/docs.js", "/openapi.json", "/problems/unauthenticated"):
+            assert client.get(path).status_code == 200
         for method, path in [
-            ("GET", "/docs"),
-            ("GET", "/openapi.json"),
             ("GET", "/metrics"),
             ("GET", "/info"),
             ("GET", "/collections"),
@@ -162,6 +163,22 @@ def test_the_log_names_route_and_counts_but_no_content(client):
     assert [line["path"] for line in calls] == ["/collections/{name}", "/embed"]
     assert (calls[1]["status"], calls[1]["items"], calls[1]["route"]) == (200, 2, "embed")
     assert "private" not in json.dumps(lines)
+
+
+def test_a_refused_call_is_logged_with_its_template_its_problem_and_where_it_came_from(serve):
+    with structlog.testing.capture_logs() as lines, serve(api_keys="a-key") as client:
+        client.get("/collections/private-name/documents/private-id")
+        client.post("/embed", json={"input": 3}, headers={"X-API-Key": "a-key"})
+        scraped = client.get("/metrics", headers={"X-API-Key": "a-key"}).text
+    calls = [line for line in lines if line["event"] == "call" and line["path"] != "/readyz"]
+    refused = [line for line in calls if "problem" in line]
+    assert [(line["path"], line["problem"]) for line in refused] == [
+        ("/collections/{name}/documents/{id:path}", "unauthenticated"),
+        ("/embed", "invalid-input"),
+    ]
+    assert all(line["client"] == "testclient" for line in refused)
+    assert 'path="/collections/{name}/documents/{id:path}",status="401"' in scraped
+    assert "private" not in json.dumps(lines, default=str)
 
 
 @pytest.fixture

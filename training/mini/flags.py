@@ -78,7 +78,7 @@ def flag_questions(flags: list[Flag]) -> list[PictureQuestion]:
         for question in NAME
     ]
     facts = [
-        PictureQuestion(flag.wide, question, flag.facts[kind], kind, flag.split)
+        PictureQuestion(flag.wide, question, flag.facts[kind], kind, flag.split, flag.country)
         for flag in flags
         for kind, wordings in FACTS.items()
         for question in wordings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,13 +34,22 @@ ANSWER_KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class PictureQuestion:
-    """A question about a picture; negatives are other answers of the same `kind`."""
+    """A question about a picture; negatives are other answers of the same `kind`.
+
+    `shown` says what the picture shows, as far as the question does not ask for just that.
+    """
 
     image: str
     question: str
     answer: str
     kind: str
     split: Split
+    shown: str = ""
+
+    @property
+    def augmentation(self) -> str:
+        """What is seen, then what follows ("kangaroo: joey"): two steps that one pass need not do at once."""
+        return f"{self.shown}: {self.answer}" if self.shown else self.answer
 
 
 def easy_vqa(image_root: Path, limit: int, seed: int) -> list[PictureQuestion]:
@@ -61,10 +71,28 @@ def easy_vqa(image_root: Path, limit: int, seed: int) -> list[PictureQuestion]:
     for number, asked in sorted(by_image.items())[:limit]:
         content = (folder / "images" / f"{number}.png").read_bytes()
         path = write_image(image_root, f"easy_vqa/{number:04d}.png", content)
+        shown = shape_of(asked)
         for question, answer in rng.sample(asked, min(QUESTIONS_AN_IMAGE, len(asked))):
             kind = next(str(place) for place, kind in enumerate(ANSWER_KINDS) if answer in kind)
-            found.append(PictureQuestion(path, question, answer, kind, split_of(content)))
+            found.append(PictureQuestion(path, question, answer, kind, split_of(content), shown))
     return found
+
+
+def shape_of(asked: Sequence[tuple[str, str]]) -> str:
+    """The coloured shape that a picture's questions and answers tell, "teal rectangle", as far as they do.
+
+    A word is the picture's if it is an answer or part of a "what ...", if "is there ..." has a yes, or
+    "is there not ..." a no.
+    """
+    _, shapes, colors = ANSWER_KINDS
+    told = set[str]()
+    for question, answer in asked:
+        words = set(re.findall(r"\w+", question))
+        denied = bool(words & {"no", "not"})
+        if "what" in words or answer == ("no" if denied else "yes"):
+            told |= words
+        told.add(answer)
+    return " ".join(word for kind in (colors, shapes) for word in sorted(kind & told))
 
 
 def picture_facts(pictures: Sequence[tuple[str, str, Split]], seed: int) -> list[PictureQuestion]:
@@ -80,12 +108,12 @@ def picture_facts(pictures: Sequence[tuple[str, str, Split]], seed: int) -> list
         for kind in rng.sample(kinds, min(2, len(kinds))):
             table = tables[kind]
             question = rng.choice(table["wordings"])
-            found.append(PictureQuestion(path, question, table["facts"][name], kind, split))
+            found.append(PictureQuestion(path, question, table["facts"][name], kind, split, name))
     return found
 
 
 def vqa_rows(questions: Sequence[PictureQuestion], seed: int) -> list[TrainingRow]:
-    """Training rows: the answer is the document and the augmentation; a like answer is the hard negative."""
+    """Training rows: the answer is the document and ends the augmentation; a like one is the negative."""
     rng = random.Random(seed)
     training = [question for question in questions if question.split is Split.TRAINING]
     by_kind: dict[str, set[str]] = {}
@@ -101,7 +129,7 @@ def vqa_rows(questions: Sequence[PictureQuestion], seed: int) -> list[TrainingRo
                 qry_image_path=question.image,
                 pos_text=question.answer,
                 neg_text=negative,
-                augmentation=question.answer,
+                augmentation=question.augmentation,
                 pos_key=question.answer.lower(),
                 neg_key=negative.lower(),
             )
@@ -122,7 +150,7 @@ def vqa_evaluation(
         right = (question.answer, "")
         query = as_query(question.question, INSTRUCTIONS[0] if number % 2 else "")
         others = draw(rng, answers, right, candidates - 1)
-        rows.append(evaluation_row(query, question.image, right, others, question.answer))
+        rows.append(evaluation_row(query, question.image, right, others, question.augmentation))
     return rows
 
 

@@ -1,5 +1,12 @@
-{{/* The server's settings, each a variable of the environment. */}}
+{{/* The server's settings, each a variable of the environment, and what the values add to them. */}}
 {{- define "solomon.env" -}}
+{{ include "solomon.ownEnv" . }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "solomon.ownEnv" -}}
 - {name: SOLOMON_HOST, value: "0.0.0.0"}
 - {name: SOLOMON_PORT, value: "8080"}
 - {name: SOLOMON_DATA_DIR, value: /data}
@@ -56,7 +63,7 @@
 - name: SOLOMON_CHECKPOINT
   value: {{ .Values.model.path | quote }}
 {{- end }}
-{{- with .Values.model.device }}
+{{- with default (ternary "cuda" "" .Values.gpu.enabled) .Values.model.device }}
 - name: SOLOMON_DEVICE
   value: {{ . | quote }}
 {{- end }}
@@ -116,7 +123,4 @@
   value: {{ .Values.shutdown.graceSeconds | quote }}
 - name: SOLOMON_KEEP_ALIVE_SECONDS
   value: {{ .Values.shutdown.keepAliveSeconds | int | quote }}
-{{- with .Values.extraEnv }}
-{{ toYaml . }}
-{{- end }}
 {{- end -}}

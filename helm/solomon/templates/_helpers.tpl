@@ -84,48 +84,69 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $ports | uniq | toJson -}}
 {{- end -}}
 
-{{/* What no schema can say: values that only make sense together. */}}
+{{/* What no schema can say: values that only make sense together; all that is wrong is told at once. */}}
 {{- define "solomon.check" -}}
+{{- $wrong := list -}}
 {{- if and (include "solomon.isMilvus" .) (not .Values.store.milvus.uri) -}}
-{{- fail "store.kind is milvus: name its address in store.milvus.uri, such as http://milvus:19530" -}}
+{{- $wrong = append $wrong "store.kind is milvus: name its address in store.milvus.uri, such as http://milvus:19530" -}}
 {{- end -}}
 {{- if and .Values.autoscaling.enabled (not (include "solomon.isMilvus" .)) -}}
-{{- fail "autoscaling needs store.kind=milvus: with faiss the collections are on the volume of one pod" -}}
+{{- $wrong = append $wrong "autoscaling needs store.kind=milvus: with faiss the collections are on the volume of one pod" -}}
 {{- end -}}
 {{- if not (or (include "solomon.hasKeys" .) .Values.auth.allowOpen) -}}
-{{- fail "no API keys: name a Secret in auth.existingSecret, give auth.keys, or set auth.allowOpen=true where something in front checks callers" -}}
+{{- $wrong = append $wrong "no API keys: name a Secret in auth.existingSecret, give auth.keys, or set auth.allowOpen=true where something in front checks callers" -}}
 {{- end -}}
 {{- if and .Values.auth.existingSecret .Values.auth.keys -}}
-{{- fail "give either auth.existingSecret or auth.keys, not both" -}}
+{{- $wrong = append $wrong "give either auth.existingSecret or auth.keys, not both" -}}
 {{- end -}}
 {{- if and (eq .Values.model.source "hub") (not .Values.model.hubId) -}}
-{{- fail "model.source is hub: name the model in model.hubId" -}}
+{{- $wrong = append $wrong "model.source is hub: name the model in model.hubId" -}}
 {{- end -}}
 {{- if and (eq .Values.model.source "pvc") (not .Values.model.pvc.claimName) -}}
-{{- fail "model.source is pvc: name the claim that holds the checkpoint in model.pvc.claimName" -}}
+{{- $wrong = append $wrong "model.source is pvc: name the claim that holds the checkpoint in model.pvc.claimName" -}}
 {{- end -}}
 {{- if and (eq .Values.model.source "init") (not .Values.model.init.image) -}}
-{{- fail "model.source is init: name the image that fetches the checkpoint in model.init.image" -}}
+{{- $wrong = append $wrong "model.source is init: name the image that fetches the checkpoint in model.init.image" -}}
 {{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
-{{- fail "ingress.enabled: name at least one host in ingress.hosts" -}}
+{{- $wrong = append $wrong "ingress.enabled: name at least one host in ingress.hosts" -}}
 {{- end -}}
 {{- if and .Values.monitoring.serviceMonitor.enabled (include "solomon.hasKeys" .) (not .Values.monitoring.serviceMonitor.keySecret.name) -}}
-{{- fail "Prometheus needs a key as well: name a Secret that holds a single one in monitoring.serviceMonitor.keySecret" -}}
+{{- $wrong = append $wrong "Prometheus needs a key as well: name a Secret that holds a single one in monitoring.serviceMonitor.keySecret" -}}
 {{- end -}}
 {{- if and .Values.monitoring.serviceMonitor.enabled .Values.limits.allowedHosts -}}
-{{- fail "Prometheus calls pods by their addresses, which limits.allowedHosts refuses: leave it empty and let the ingress check names" -}}
+{{- $wrong = append $wrong "Prometheus calls pods by their addresses, which limits.allowedHosts refuses: leave it empty and let the ingress check names" -}}
 {{- end -}}
 {{- if and .Values.monitoring.serviceMonitor.enabled .Values.networkPolicy.enabled .Values.networkPolicy.ingressFrom (not .Values.networkPolicy.metricsFrom) -}}
-{{- fail "networkPolicy.ingressFrom keeps Prometheus out: name where it runs in networkPolicy.metricsFrom" -}}
+{{- $wrong = append $wrong "networkPolicy.ingressFrom keeps Prometheus out: name where it runs in networkPolicy.metricsFrom" -}}
 {{- end -}}
 {{- if lt (int .Values.limits.maxQueue) (int .Values.limits.maxItems) -}}
-{{- fail "limits.maxQueue is below limits.maxItems: a full call could never be accepted" -}}
+{{- $wrong = append $wrong "limits.maxQueue is below limits.maxItems: a full call could never be accepted" -}}
 {{- end -}}
 {{- if lt (int .Values.limits.maxTotalBodyBytes) (int .Values.limits.maxBodyBytes) -}}
-{{- fail "limits.maxTotalBodyBytes is below limits.maxBodyBytes: the largest body could never be accepted" -}}
+{{- $wrong = append $wrong "limits.maxTotalBodyBytes is below limits.maxBodyBytes: the largest body could never be accepted" -}}
 {{- end -}}
 {{- if gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas) -}}
-{{- fail "autoscaling.minReplicas is above autoscaling.maxReplicas" -}}
+{{- $wrong = append $wrong "autoscaling.minReplicas is above autoscaling.maxReplicas" -}}
+{{- end -}}
+{{- if and (not (include "solomon.isMilvus" .)) (gt (int (default 1 .Values.replicas)) 1) -}}
+{{- $wrong = append $wrong "replicas needs store.kind=milvus: with faiss the collections are on the volume of one pod" -}}
+{{- end -}}
+{{- if and (eq .Values.model.source "hub") (eq (toString (dig "limits" "memory" "" .Values.resources)) "6Gi") -}}
+{{- $wrong = append $wrong "resources are still those of the bundled model: set resources.requests.memory and resources.limits.memory for the model of the hub (about 12Gi for Qwen2-VL-2B, 32Gi for 7B)" -}}
+{{- end -}}
+{{- $names := list "SOLOMON_API_KEYS" -}}
+{{- range (include "solomon.ownEnv" . | fromYamlArray) -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- range .Values.extraEnv -}}
+{{- if eq .name "SOLOMON_API_KEYS" -}}
+{{- $wrong = append $wrong "extraEnv has SOLOMON_API_KEYS: give keys in auth.keys or auth.existingSecret" -}}
+{{- else if has .name $names -}}
+{{- $wrong = append $wrong (printf "extraEnv has %s, which the chart sets: use the value that README.md names for it" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- with $wrong -}}
+{{- fail (printf "\n- %s" (join "\n- " .)) -}}
 {{- end -}}
 {{- end -}}

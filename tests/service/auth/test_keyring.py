@@ -82,13 +82,31 @@ def test_a_file_that_breaks_changes_nothing(tmp_path, clock, damage):
         file.unlink()
     else:
         write(file, "what is this")
+    assert not ring.broken
     clock.now += 2
     assert ring.find(key)
+    assert ring.broken
     replacement, line = made()
     write(file, line, "# whole again")
     clock.now += 2
     assert ring.find(replacement)
     assert not ring.find(key)
+    assert not ring.broken
+
+
+def test_a_file_that_comes_back_as_it_was_is_broken_no_longer(tmp_path, clock):
+    file, elsewhere = tmp_path / "keys", tmp_path / "elsewhere"
+    key, line = made()
+    write(file, line)
+    ring = Keyring([], file, clock)
+    file.rename(elsewhere)
+    clock.now += 2
+    assert ring.find(key)
+    assert ring.broken
+    elsewhere.rename(file)
+    clock.now += 2
+    assert ring.find(key)
+    assert not ring.broken
 
 
 def test_a_reload_does_not_refill_what_a_key_has_spent(tmp_path, clock):
