@@ -42,6 +42,8 @@ def digest_of(key: str) -> bytes:
 
 def new_key(scopes: Iterable[Scope], rate: str | None, name: str | None) -> tuple[str, str]:
     """A fresh key, which nothing keeps, and the line that configures it. Raises `ValueError`."""
+    if name is not None:
+        _check_name(name)
     key = KEY_MARK + secrets.token_urlsafe(32)
     wanted = set(scopes)
     words = [
@@ -85,8 +87,7 @@ def parse_key(line: str) -> ApiKey:
         settings[option] = value
     digest = first.removeprefix(PREFIX)
     name = settings.get("name", digest[:8])
-    if not _NAME.fullmatch(name):
-        raise ValueError("name= takes up to 64 letters, digits, dots, dashes and underscores")
+    _check_name(name)
     rate = settings.get("rate")
     return ApiKey(
         name=name,
@@ -94,6 +95,11 @@ def parse_key(line: str) -> ApiKey:
         scopes=parse_scopes(settings.get("scopes", "")),
         rate=None if rate is None else Rate.parse(rate),
     )
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError("a name takes up to 64 letters, digits, dots, dashes and underscores, and no space")
 
 
 def configured_keys(entries: Iterable[str]) -> list[ApiKey]:

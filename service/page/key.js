@@ -6,7 +6,6 @@ import { sayFault } from "./say.js";
 export function setUpKey() {
   const show = () => {
     byId("key-used").hidden = storedKey() === null;
-    byId("docs").hidden = storedKey() !== null; // a link cannot carry the key
   };
   keyEvents.addEventListener("needed", ({ detail: fault }) => {
     const appears = byId("key-form").hidden;

@@ -31,6 +31,19 @@ def test_ready_is_0_or_1(url):
         assert json.loads(run("ready", "--json", "--url", elsewhere, code=1).stdout)["reason"]
 
 
+def test_ready_says_what_to_do_where_nothing_answers():
+    assert "solomon serve" in run("ready", "--url", "http://127.0.0.1:9", code=1).output
+
+
+def test_adding_nothing_is_a_failure(url, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "nothing to add in" in run("index", "add", "empty", "--url", url, code=1).output
+
+
+def test_a_key_s_name_is_refused_by_itself():
+    assert "a name takes" in run("key", "new", "--scopes", "embed", "--name", "a b", code=2).output
+
+
 def test_ready_says_why_a_server_is_not(make_settings, open_backend):
     settings = make_settings()
     application = create_app(settings, open_backend(settings))
