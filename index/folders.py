@@ -57,6 +57,13 @@ class Folders:
                 _logger.warning("passed over %s in the data directory: not a collection", folder.name)
         return found
 
+    def finish(self, name: str) -> None:
+        """End what a failing disk left half done for a collection. Raises `OSError`."""
+        for kind in (_RESTORED, _SALVAGED):
+            staged = self._staging / f"{name}.{kind}"
+            if staged.exists():
+                _delete(self._finish(staged))
+
     def folder(self, name: str) -> Path:
         """Where a collection lies, or would."""
         return self._collections / name

@@ -13,7 +13,7 @@ from index.log import JOURNAL_FILE
 from index.log_names import logged_error, logged_name, names_are_shown
 from index.migration import is_outdated, migrate
 from index.salvage import salvage
-from index.types import DamagedLog
+from index.types import DamagedLog, MissingLog
 from index.wal import mend_wal
 
 _NAMED_IN_LOG = 20  # lost documents; `DocumentLog.losses` has them all
@@ -24,13 +24,13 @@ _logger = logging.getLogger(__name__)
 def open_collection(folders: Folders, name: str, make: Callable[[Path], Collection]) -> Collection:
     """Open a collection with `make`; one of an earlier format is migrated first, a damaged one salvaged.
 
-    Raises `DamagedLog` if nothing can be salvaged or the log is missing, `StorageError` for what the disk
-    refuses.
+    Raises `DamagedLog` if nothing can be salvaged, `MissingLog` if there is no log, `StorageError` for what
+    the disk refuses.
     """
     folder = folders.folder(name)
     if not (folder / LOG_FILE).exists():  # which no crash does, so that it may only have been put elsewhere
-        raise DamagedLog(
-            f"The document log {LOG_FILE} is missing. Put it back and start again, restore a backup "
+        raise MissingLog(
+            f"The document log {LOG_FILE} is missing. Put it back, restore a backup "
             f"(`solomon index restore FILE --name {name} --replace`), or drop the collection."
         )
     _mend_wal(folder, name)
@@ -48,11 +48,11 @@ def salvage_collection(folders: Folders, name: str, damage: DamagedLog) -> None:
     found = logged_error(damage)
     _logger.error("collection %s is damaged (%s); recovering what is sound", logged_name(name), found)
     folder = folders.folder(name)
-    staged = folders.stage()
-    kept, losses = salvage(folder / LOG_FILE, folder / JOURNAL_FILE, staged / LOG_FILE)
-    for leftover in set(staged.iterdir()) - {staged / LOG_FILE}:
-        leftover.unlink()
-    folders.replace(staged, name, keep_old=True)
+    with folders.staged() as staged:
+        kept, losses = salvage(folder / LOG_FILE, folder / JOURNAL_FILE, staged / LOG_FILE)
+        for leftover in set(staged.iterdir()) - {staged / LOG_FILE}:
+            leftover.unlink()
+        folders.replace(staged, name, keep_old=True)
     lost = sum(loss.documents for loss in losses)
     told = losses if names_are_shown() else []
     names = [loss.id or f"{loss.documents} without a name ({loss.reason})" for loss in told]
@@ -83,6 +83,6 @@ def _mend_wal(folder: Path, name: str) -> None:
 
 def _migrate(folders: Folders, name: str) -> None:
     _logger.info("collection %s: migrating its log to the present format", logged_name(name))
-    staged = folders.stage()
-    migrate(folders.folder(name) / LOG_FILE, staged / LOG_FILE)
-    folders.replace(staged, name)
+    with folders.staged() as staged:
+        migrate(folders.folder(name) / LOG_FILE, staged / LOG_FILE)
+        folders.replace(staged, name)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from index.types import DamagedLog, StorageError
+from index.types import DamagedLog, NewerFormat, StorageError
 
 FORMAT = 2
 APPLICATION_ID = 0x534C4D4E  # "SLMN", in the file's header: tells a log from other SQLite databases
@@ -133,7 +133,7 @@ def create_tables(connection: sqlite3.Connection, settings: LogSettings, state: 
 
 
 def read_format(connection: sqlite3.Connection, path: Path) -> int:
-    """The format of a log. Raises `StorageError` for a newer one, `DamagedLog` if there is none."""
+    """The format of a log. Raises `NewerFormat` for a newer one, `DamagedLog` if there is none."""
     try:
         found = connection.execute("SELECT format FROM collection").fetchone()
     except sqlite3.OperationalError as error:
@@ -145,7 +145,7 @@ def read_format(connection: sqlite3.Connection, path: Path) -> int:
     if found is None or not isinstance(found[0], int) or found[0] < 1:
         raise DamagedLog(f"The document log {path.name} is damaged: it does not say which format it has.")
     if found[0] > FORMAT:
-        raise StorageError(
+        raise NewerFormat(
             f"The document log {path.name} has format {found[0]}; this version reads formats 1 to {FORMAT}. "
             "Open it with the version of Solomon that wrote it, or a newer one."
         )

@@ -16,7 +16,7 @@ other collections, and the list of all, go on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,6 +70,7 @@ class FaissStore:
         self._unusable = UnusableCollections(self._try_again)
         with _storage_errors(data_dir):
             make_directory(data_dir)
+            _close_to_others(data_dir)
         self._lock = DirectoryLock(data_dir)
         try:
             with _storage_errors(data_dir):
@@ -109,8 +110,10 @@ class FaissStore:
 
         One that is being salvaged or exchanged is listed as it was before.
         """
+        before = self._unusable.infos()  # twice: one that opens or closes meanwhile is in either place
         served = {name: collection.last_info for name, collection in self._open.copy().items()}
-        return sorted((self._unusable.infos() | served).values(), key=lambda info: info.name)
+        infos = before | self._unusable.infos() | served
+        return sorted(infos.values(), key=lambda info: info.name)
 
     def get(self, name: str) -> CollectionInfo:
         """One collection. Raises `UnknownCollection`."""
@@ -259,6 +262,8 @@ class FaissStore:
             return self._open[name]
         except (KeyError, TypeError):  # TypeError: it cannot even be hashed
             self._unusable.check(check_name(name))
+            if name in self._open:  # since a moment
+                return self._open[name]
             raise UnknownCollection(f"No collection has the name {name!r}.") from None
 
     def _on(self, name: str, call: Callable[[Collection], _Answer]) -> _Answer:
@@ -302,8 +307,14 @@ class FaissStore:
 
     def _try_again(self, name: str) -> None:
         with self._names.holding(name):
-            if name in self._unusable:  # nobody has dropped or replaced it meanwhile
-                self._reopen(name)
+            if name not in self._unusable:
+                return  # somebody has dropped or replaced it meanwhile
+            try:
+                self._folders.finish(name)
+            except OSError as error:
+                self._unusable.refused(name, error)
+            else:
+                self._open_or_report(name)  # and not `_reopen`: a folder that is gone may come back
 
     def _open_or_report(self, name: str) -> None:
         try:
@@ -326,6 +337,12 @@ class FaissStore:
             raise CollectionExists(
                 f"The collection {name!r} exists; ask for it to be replaced, or restore under another name."
             )
+
+
+def _close_to_others(directory: Path) -> None:
+    """Documents are for whoever runs the store, not for everybody on the machine."""
+    with suppress(OSError):  # of whom it does not belong to, as with a volume of Kubernetes
+        directory.chmod(directory.stat().st_mode & 0o7770)
 
 
 @contextmanager

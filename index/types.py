@@ -149,6 +149,14 @@ class DamagedLog(StorageError):
     """What the disk holds of a collection is not what was written to it; the message says what."""
 
 
+class MissingLog(DamagedLog):
+    """A collection's log is not where it should be; it may be put back."""
+
+
+class NewerFormat(StorageError):
+    """A log was written by a newer version, and is for that."""
+
+
 class StoreUnreachable(StorageError):
     """The store's server does not answer. What was asked may be done or not; asking again is harmless."""
 

@@ -1,7 +1,8 @@
 """The collections of a data directory that could not be opened, and why.
 
-What the disk only refused, when it was full or for a moment out of reach, is sound: it is tried again, in
-a thread of its own, until it opens. What is damaged beyond salvage waits for whoever mends it.
+What the disk only refused, when it was full or for a moment out of reach, may well be sound: it is tried
+again, in a thread of its own, until it opens. So is a log that is missing, as it may be put back. What is
+damaged beyond salvage, or of a newer version, waits for whoever mends it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,15 @@ from collections.abc import Callable
 from itertools import chain, repeat
 
 from index.log_names import logged_error, logged_name
-from index.types import UNUSABLE, CollectionInfo, DamagedLog, StorageError, UnusableCollection
+from index.types import (
+    UNUSABLE,
+    CollectionInfo,
+    DamagedLog,
+    MissingLog,
+    NewerFormat,
+    StorageError,
+    UnusableCollection,
+)
 
 RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # between two tries; the last from there on
 
@@ -35,15 +44,15 @@ class UnusableCollections:
 
     def refused(self, name: str, error: StorageError | OSError) -> None:
         """A collection could not be opened."""
-        reason = error if isinstance(error, StorageError) else StorageError(error.strerror or str(error))
+        reason = error if isinstance(error, StorageError) else StorageError(f"{error.strerror or error}.")
+        retry = _may_pass(reason)
         with self._lock:
-            known = name in self._reasons
+            known = self._reasons.get(name)
             self._reasons[name] = reason
-            retry = not isinstance(reason, DamagedLog)
             if retry and self._retrying is None and not self._closing.is_set():
                 self._retrying = threading.Thread(target=self._retry, name="reopening", daemon=True)
                 self._retrying.start()
-        if not known:  # not at every try
+        if str(known) != str(reason):  # not at every try
             message = "collection %s cannot be served: %s" + ("; it is tried again" if retry else "")
             _logger.error(message, logged_name(name), logged_error(error))
 
@@ -59,13 +68,13 @@ class UnusableCollections:
         reason = self._reasons.get(name)
         if reason is None:
             return
-        more = "" if isinstance(reason, DamagedLog) else " Nothing is known to be lost; it is tried again."
+        more = " It is tried again." if _may_pass(reason) else ""
         raise UnusableCollection(f"The collection {name!r} cannot be served: {reason}{more}") from reason
 
     def damage(self, name: str) -> str | None:
-        """What is damaged of a collection beyond salvage; None for what was not looked into."""
+        """Why a collection will not be served as it is; None for one that may be yet."""
         reason = self._reasons.get(name)
-        return str(reason) if isinstance(reason, DamagedLog) else None
+        return None if reason is None or _may_pass(reason) else str(reason)
 
     def infos(self) -> dict[str, CollectionInfo]:
         """The collections as `list` tells them."""
@@ -87,10 +96,20 @@ class UnusableCollections:
             if self._closing.wait(pause):
                 return
             with self._lock:
-                names = [name for name, why in self._reasons.items() if not isinstance(why, DamagedLog)]
+                names = [name for name, reason in self._reasons.items() if _may_pass(reason)]
                 if not names:
                     self._retrying = None
                     return
             for name in names:
                 if not self._closing.is_set():
-                    self._reopen(name)
+                    self._try(name)
+
+    def _try(self, name: str) -> None:
+        try:
+            self._reopen(name)
+        except Exception as error:  # whatever it is, the next try may go better
+            _logger.error("collection %s was tried again: %s", logged_name(name), logged_error(error))
+
+
+def _may_pass(reason: StorageError) -> bool:
+    return isinstance(reason, MissingLog) or not isinstance(reason, DamagedLog | NewerFormat)

@@ -229,7 +229,7 @@ class Metrics:
         )
         self.http_latency = Histogram(
             "solomon_http_request_seconds",
-            "From a call's first byte to the end of its answer.",
+            "From a call's first byte to the end of its answer; of calls that were not refused (4xx).",
             ["path"],
             buckets=_INDEX_BUCKETS,
             registry=registry,
@@ -330,7 +330,8 @@ class Metrics:
     def on_call(self, path: str, status: int, seconds: float) -> None:
         """A call ended; `path` is its template."""
         self.http_requests.labels(path, str(status)).inc()
-        self.http_latency.labels(path).observe(seconds, exemplar())
+        if not 400 <= status < 500:  # refusals take no time, and there are most of them when calls take long
+            self.http_latency.labels(path).observe(seconds, exemplar())
 
     def read_at_scrape(self, reader: Reader) -> None:
         """Bind what is read at scrape time; called once, when the engine and the store are open."""

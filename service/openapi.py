@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service.auth.scopes import OPEN_PATHS
+from service.auth.scopes import KEYLESS_PATHS
 from service.problem_responses import OPENAI_PREFIX
 from service.problems import MEDIA_TYPE
 
@@ -41,7 +41,7 @@ def use_problem_documents(app: FastAPI, *, needs_key: bool) -> None:
 def _describe_key(document: dict[str, Any]) -> None:
     document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"key": []}]
-    for path in OPEN_PATHS:
+    for path in KEYLESS_PATHS & document["paths"].keys():
         for call in document["paths"][path].values():
             call["security"] = []
 

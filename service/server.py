@@ -90,6 +90,7 @@ class Server:
             access_log=False,  # service.middleware.access_log writes it
             log_config=None,
             server_header=False,
+            proxy_headers=False,  # what a caller says of its own address is not logged as if it were one
             timeout_keep_alive=settings.keep_alive_seconds,
             timeout_graceful_shutdown=math.ceil(settings.grace_seconds) + _HAND_BACK_SECONDS,
         )

@@ -43,7 +43,7 @@ class Engine:
 
     Every turn of the loop runs at most one part of a long prompt, one bounded prefill, and one decode step
     for all augmentations that are under way, so a new query waits for one step of others' answers, never
-    for a whole one. A step of few rows may wait for a turn or two: see `model.engine.deferral`.
+    for a whole one. A step of few rows may wait for some turns: see `model.engine.deferral`.
     """
 
     def __init__(
@@ -168,6 +168,7 @@ class Engine:
 
     def _turn(self) -> None:
         """One turn: at most one part of a long prompt, one prefill, one decode step."""
+        joins = False  # whether this turn may bring the step more rows
         self._drop_dead()
         self._start_parked()
         if self._long is not None:
@@ -177,8 +178,9 @@ class Engine:
             if self._runner.is_long(batch[0]):
                 self._long = batch[0]
             else:
+                joins = any(request.may_augment for request in batch)
                 self._prefill(batch)
-        if self._decoding and not self._deferral.defers(len(self._decoding), prefilled=bool(batch)):
+        if self._decoding and not self._deferral.defers(len(self._decoding), joins):
             self._decode(list(self._decoding))
 
     def _running(self) -> list[Request]:

@@ -28,7 +28,7 @@ class Door(Enum):
     """What a call needs where it needs no scope."""
 
     OPEN = "open"  # no key, under whatever host name: health
-    PAGE = "page"  # no key: the bare page and the description of the calls, the same on every server
+    PAGE = "page"  # no key: the bare page and the description of the calls, which say which version this is
     ANY_KEY = "any key"
 
 
@@ -69,6 +69,9 @@ ACCESS: Mapping[str, Access] = {
 }
 
 OPEN_PATHS = frozenset(call.partition(" ")[2] for call, access in ACCESS.items() if access is Door.OPEN)
+KEYLESS_PATHS = OPEN_PATHS | {
+    call.partition(" ")[2] for call, access in ACCESS.items() if access is Door.PAGE
+}
 
 
 def route_names(routes: Sequence[BaseRoute]) -> list[str]:

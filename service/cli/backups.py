@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.exits import Exit, fail
+from service.cli.exits import CommandFailed, Exit, fail
 from service.cli.options import DEFAULT_URL, AsJson, Url
 
 if TYPE_CHECKING:
@@ -98,13 +98,20 @@ def verify(
     with Client(url) as client:
         names = [collection] if collection is not None else _names(client)
         asked = f"?repair={str(repair).lower()}"
-        found = [client.call("POST", _path(name, "verify") + asked) for name in names]
+        found, refused = [], []
+        for name in names:
+            try:
+                found.append(client.call("POST", _path(name, "verify") + asked))
+            except CommandFailed as failed:  # it has told why; the others are still to be read
+                if len(names) == 1:
+                    raise
+                refused.append(failed)
     if as_json:
         print_json({"collections": found})
     else:
         for report in found:
             _show(report)
-    if any(report["damage"] or report["losses"] for report in found):
+    if refused or any(report["damage"] or report["losses"] for report in found):
         raise typer.Exit(int(Exit.FAILED))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +34,8 @@ def _explain(entry: Any) -> str:
 
 
 def _warn_of_misspelt_settings() -> None:
+    import os
+
     import structlog
 
     from service.environment import not_settings
@@ -90,7 +91,6 @@ def serve(
     refused = why_not_listen(settings.host, settings.port)
     if refused is not None:  # told now, not after the model has loaded
         fail(f"The server could not start: {refused}")
-    os.umask(0o077)  # documents are for whoever runs the server, and for nobody else on its machine
     share_arenas()
     configure_logging(settings.log_level, settings.log_format)
     show_names(settings.log_content)

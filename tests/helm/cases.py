@@ -4,6 +4,8 @@ OPEN = {"auth": {"allowOpen": True}}
 KEYS = {"auth": {"existingSecret": "solomon-keys"}}
 MILVUS = {"store": {"kind": "milvus", "milvus": {"uri": "http://milvus.milvus:19530"}}}
 
+HUB = {"model": {"source": "hub", "hubId": "Qwen/Qwen2-VL-2B-Instruct"}}
+
 EVERYTHING = {
     **KEYS,
     "store": {
@@ -79,9 +81,10 @@ CASES = {
     "hub": {
         **OPEN,
         "model": {"source": "hub", "hubId": "Qwen/Qwen2-VL-2B-Instruct", "cache": {"existingClaim": "hf"}},
-        "resources": {"limits": {"memory": "12Gi"}},
+        "resources": {"requests": {"memory": "8Gi"}, "limits": {"memory": "12Gi"}},
     },
     "fetched base": {**OPEN, "model": {"baked": False}},
+    "no resources": {**OPEN, "resources": None},
     "gpu": {**OPEN, "gpu": {"enabled": True}},
     "milvus": {**OPEN, **MILVUS},
     "milvus by cpu": {**OPEN, **MILVUS, "autoscaling": {"enabled": True, "metric": "cpu"}},

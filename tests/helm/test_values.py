@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from service.settings import Settings
-from tests.helm.cases import KEYS, MILVUS, OPEN
+from tests.helm.cases import HUB, KEYS, MILVUS, OPEN
 from tests.helm.chart import CHART, refusal
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
@@ -115,8 +115,18 @@ def test_the_schema_knows_every_value_and_no_other():
         ({**OPEN, "monitoring": {"rules": {"runbookUrl": "wiki"}}}, "runbookUrl"),
         ({**OPEN, "replicas": 3}, "store.kind=milvus"),
         ({**OPEN, "gpu": {"enabled": True, "count": 2}}, "gpu.count"),
-        ({**OPEN, "model": {"source": "hub", "hubId": "a/b"}}, "resources.limits.memory"),
+        ({**OPEN, **HUB}, "resources.requests.memory"),
+        (
+            {
+                **OPEN,
+                **HUB,
+                "resources": {"requests": {"memory": "8Gi"}},
+            },
+            "resources.limits.memory",
+        ),
         ({**OPEN, "extraEnv": [{"name": "SOLOMON_API_KEYS", "value": "secret"}]}, "auth.keys"),
+        ({**OPEN, "extraEnv": [{"name": "SOLOMON_API_KEYS_FILE", "value": "/x"}]}, "auth.keys"),
+        ({**OPEN, "extraEnv": [{"name": "SOLOMON_CHECKPOINT", "value": "/x"}]}, "SOLOMON_CHECKPOINT"),
         ({**OPEN, "extraEnv": [{"name": "SOLOMON_DATA_DIR", "value": "/x"}]}, "SOLOMON_DATA_DIR"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -5,19 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
-from index.collection import Collection
-from index.folders import Folders
-from index.recovery import open_collection
 from index.store import FaissStore
-from index.types import UNUSABLE, Image, StorageError, UnusableCollection
+from index.types import Image, StorageError
 from tests.index.documents import document, vector_of
 
 PICTURE = os.urandom(40_000)
@@ -175,37 +170,3 @@ def test_what_needs_room_of_its_own_fails_whole(disk: Disk, tmp_path: Path) -> N
     assert store.restore(backup, "copy").count == 12
     store.close()
     assert not (disk.folder / "another").exists()
-
-
-def test_what_a_full_disk_kept_shut_opens_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sound files that the disk will not let be opened are tried again, and nobody calls them damaged."""
-    store = FaissStore(tmp_path)
-    store.create("things", 8, "m")
-    store.create("others", 8, "m")
-    store.upsert("things", [document("first")])
-    store.close()
-    full = threading.Event()
-    full.set()
-
-    def opened(folders: Folders, name: str, make: Callable[[Path], Collection]) -> Collection:
-        if full.is_set() and name == "things":
-            raise StorageError("database or disk is full")
-        return open_collection(folders, name, make)
-
-    monkeypatch.setattr("index.store.open_collection", opened)
-    monkeypatch.setattr("index.unusable.RETRY_SECONDS", (0.01,))
-    store = FaissStore(tmp_path)
-    with pytest.raises(UnusableCollection, match=r"disk is full.*tried again"):
-        store.get("things")
-    with pytest.raises(UnusableCollection):
-        store.verify("things")
-    assert [info.index_kind for info in store.list()] == ["flat", UNUSABLE]
-    store.upsert("others", [document("first")])
-    full.clear()
-    deadline = time.monotonic() + 20
-    while any(info.index_kind == UNUSABLE for info in store.list()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    check_first = {hit.document.id for hit in store.search("things", vector_of("x"), 10)}
-    assert check_first == {"first"}
-    store.close()

@@ -38,6 +38,17 @@ def test_what_a_crash_left_half_made_or_half_removed_is_cleaned_at_open(tmp_path
     assert not any((tmp_path / "trash").iterdir())
 
 
+def test_the_data_directory_is_closed_to_others(tmp_path: Path) -> None:
+    found, grouped = tmp_path / "found", tmp_path / "grouped"
+    found.mkdir(mode=0o755)
+    grouped.mkdir()
+    grouped.chmod(0o2777)
+    for folder, mode in ((tmp_path / "made", 0o750), (found, 0o750), (grouped, 0o2770)):
+        FaissStore(folder).close()
+        assert folder.stat().st_mode & 0o7777 in (mode, mode & 0o2770)
+        assert not folder.stat().st_mode & 0o007
+
+
 def test_a_directory_is_open_once(tmp_path: Path) -> None:
     store = FaissStore(tmp_path)
     with pytest.raises(DataDirectoryLocked):

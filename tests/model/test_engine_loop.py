@@ -137,6 +137,19 @@ def test_an_embed_does_not_wait_for_an_augmentation(make_engine):
     assert order[0][1] == 3
 
 
+def test_an_answer_does_not_wait_for_documents(make_engine):
+    """They can bring its step no further rows, however many of them there are."""
+    engine, recorder = make_engine(max_batch_size=1)
+    document = EmbedOptions(input_type=InputType.DOCUMENT)
+    with held(engine):
+        answer = engine.submit(Item(text=LONG), AUGMENT)
+        documents = [engine.submit(Item(text=f"doc {n}"), document) for n in range(60)]
+    answer.result()
+    made = [phase for phase, _ in recorder.steps]
+    assert made.count("prefill") <= made.count("decode") + 3
+    wait(documents)
+
+
 def test_a_newcomer_joins_the_running_decode(make_engine):
     engine, recorder = make_engine()
     joined = []

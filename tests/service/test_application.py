@@ -124,6 +124,15 @@ def test_without_keys_a_foreign_name_is_not_answered(client, host):
     assert client.get("/healthz", headers=headers).status_code == 200
 
 
+def test_the_docs_are_for_this_machines_names_too(client):
+    for path in ("/docs", "/openapi.json", "/"):
+        problem(client.get(path, headers={"Host": "evil.example"}), 403, "foreign-host")
+
+
+def test_an_address_with_a_slash_too_many_is_told_and_not_redirected(client):
+    problem(client.get("/collections/", follow_redirects=False), 404, "not-found")
+
+
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8080", "127.0.0.1:9", "[::1]:8080", "localhost."])
 def test_this_machines_names_are_answered(client, host):
     assert client.get("/info", headers={"Host": host}).status_code == 200

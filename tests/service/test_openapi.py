@@ -35,6 +35,7 @@ def test_with_keys_the_document_says_how_to_send_one(serve):
     assert scheme == {"type": "http", "scheme": "bearer"}
     assert document["security"]
     assert document["paths"]["/healthz"]["get"]["security"] == []
+    assert document["paths"]["/problems/{slug}"]["get"]["security"] == []
     assert "security" not in document["paths"]["/embed"]["post"]
 
 

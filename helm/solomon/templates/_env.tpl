@@ -69,8 +69,9 @@
 {{- end }}
 - name: SOLOMON_DTYPE
   value: {{ .Values.model.dtype | quote }}
-{{- $limits := default dict .Values.resources.limits }}
-{{- $requests := default dict .Values.resources.requests }}
+{{- $resources := default dict .Values.resources }}
+{{- $limits := default dict $resources.limits }}
+{{- $requests := default dict $resources.requests }}
 {{- if .Values.model.threads }}
 - name: SOLOMON_THREADS
   value: {{ .Values.model.threads | int | quote }}

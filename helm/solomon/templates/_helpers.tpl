@@ -132,18 +132,25 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and (not (include "solomon.isMilvus" .)) (gt (int (default 1 .Values.replicas)) 1) -}}
 {{- $wrong = append $wrong "replicas needs store.kind=milvus: with faiss the collections are on the volume of one pod" -}}
 {{- end -}}
-{{- if and (eq .Values.model.source "hub") (eq (toString (dig "limits" "memory" "" .Values.resources)) "6Gi") -}}
-{{- $wrong = append $wrong "resources are still those of the bundled model: set resources.requests.memory and resources.limits.memory for the model of the hub (about 12Gi for Qwen2-VL-2B, 32Gi for 7B)" -}}
+{{- $resources := default dict .Values.resources -}}
+{{- $requests := default dict $resources.requests -}}
+{{- $limits := default dict $resources.limits -}}
+{{- if and (eq .Values.model.source "hub") (eq (toString $requests.memory) "3Gi") -}}
+{{- $wrong = append $wrong "resources.requests.memory is still that of the bundled model: set it and resources.limits.memory for the model of the hub (about 8Gi and 12Gi for Qwen2-VL-2B, 24Gi and 32Gi for 7B)" -}}
+{{- else if and (eq .Values.model.source "hub") (eq (toString $limits.memory) "6Gi") (ne (toString $requests.memory) "6Gi") -}}
+{{- $wrong = append $wrong "resources.limits.memory is still that of the bundled model: set it for the model of the hub (about 12Gi for Qwen2-VL-2B, 32Gi for 7B)" -}}
 {{- end -}}
-{{- $names := list "SOLOMON_API_KEYS" -}}
+{{- $keys := list "SOLOMON_API_KEYS" "SOLOMON_API_KEYS_FILE" "SOLOMON_ALLOW_OPEN" -}}
+{{- /* Of every shape, whichever is rendered: what one of them leaves unset is not for extraEnv either. */ -}}
+{{- $own := list "HF_HOME" "HOME" "SOLOMON_CACHE_DIR" "SOLOMON_CHECKPOINT" "SOLOMON_DEVICE" "SOLOMON_MODEL" "SOLOMON_STORE" "SOLOMON_MILVUS_TOKEN" "SOLOMON_THREADS" "SOLOMON_AUGMENT_THRESHOLD" -}}
 {{- range (include "solomon.ownEnv" . | fromYamlArray) -}}
-{{- $names = append $names .name -}}
+{{- $own = append $own .name -}}
 {{- end -}}
 {{- range .Values.extraEnv -}}
-{{- if eq .name "SOLOMON_API_KEYS" -}}
-{{- $wrong = append $wrong "extraEnv has SOLOMON_API_KEYS: give keys in auth.keys or auth.existingSecret" -}}
-{{- else if has .name $names -}}
-{{- $wrong = append $wrong (printf "extraEnv has %s, which the chart sets: use the value that README.md names for it" .name) -}}
+{{- if has .name $keys -}}
+{{- $wrong = append $wrong (printf "extraEnv has %s: give keys in auth.keys or auth.existingSecret" .name) -}}
+{{- else if has .name $own -}}
+{{- $wrong = append $wrong (printf "extraEnv has %s, which the chart sets itself, by the value that README.md names where there is one" .name) -}}
 {{- end -}}
 {{- end -}}
 {{- with $wrong -}}

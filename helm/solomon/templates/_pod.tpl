@@ -80,7 +80,7 @@ spec:
       {{- $gpu = dict "limits" (dict .Values.gpu.resourceName .Values.gpu.count) }}
       {{- end }}
       resources:
-        {{- toYaml (mergeOverwrite (deepCopy .Values.resources) $gpu) | nindent 8 }}
+        {{- toYaml (mergeOverwrite (deepCopy (default dict .Values.resources)) $gpu) | nindent 8 }}
       securityContext:
         {{- toYaml .Values.securityContext | nindent 8 }}
       volumeMounts:

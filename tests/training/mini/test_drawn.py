@@ -107,7 +107,8 @@ def test_a_country_s_facts_are_held_out_by_flag_as_by_name(source_packages, tmp_
             assert row.pos_text in names
     rows = vqa.vqa_evaluation(asked, 99, 50, 1, Split.DEVELOPMENT)
     assert {row.qry_img_path for row in rows} <= set(held_out)
-    assert all(row.tgt_text[0] == row.augmentation for row in rows)
+    countries = {flag.wide: flag.country for flag in found}
+    assert all(row.augmentation == f"{countries[row.qry_img_path]}: {row.tgt_text[0]}" for row in rows)
 
 
 def test_things_are_counted_right(source_packages, tmp_path):
@@ -137,7 +138,18 @@ def test_picture_facts_ask_without_naming_the_picture():
     assert len(found) == 60
     assert not any("cow" in question.question for question in found)
     rows = vqa.vqa_rows(found, 1)
-    assert all(row.augmentation == row.pos_text != row.neg_text for row in rows)
+    assert all(row.augmentation == f"cow: {row.pos_text}" and row.pos_text != row.neg_text for row in rows)
+
+
+def test_a_shape_is_what_its_questions_and_answers_tell():
+    told = vqa.shape_of([("what is the blue shape?", "rectangle"), ("is there a red shape?", "no")])
+    assert told == "blue rectangle"
+    assert vqa.shape_of([("is there a teal shape in the image?", "yes")]) == "teal"
+    assert (
+        vqa.shape_of([("does the image not contain a circle?", "no"), ("is no red shape present?", "yes")])
+        == "circle"
+    )
+    assert vqa.shape_of([("is there a circle?", "no"), ("is there not a triangle?", "yes")]) == ""
 
 
 def test_candidates_are_named_once_with_the_right_one_first():
