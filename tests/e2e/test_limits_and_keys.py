@@ -29,17 +29,16 @@ def known(guarded):
         yield client
 
 
-@pytest.mark.parametrize(
-    "path", ["/info", "/metrics", "/docs", "/openapi.json", "/collections", "/v1/models"]
-)
+@pytest.mark.parametrize("path", ["/info", "/metrics", "/collections", "/v1/models"])
 def test_without_a_key_nothing_is_told(stranger, path):
     response = stranger.get(path)
     assert response.status_code == 401
     assert response.headers["www-authenticate"] == "Bearer"
 
 
-def test_the_page_is_there_to_ask_for_a_key(stranger):
-    assert stranger.get("/").status_code == 200
+def test_the_page_is_there_to_ask_for_a_key_and_the_docs_to_be_read(stranger):
+    for path in ("/", "/docs", "/docs/docs.js", "/openapi.json", "/problems/unauthenticated"):
+        assert stranger.get(path).status_code == 200
     assert stranger.get("/page/main.js").status_code == 200
 
 
