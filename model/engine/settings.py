@@ -69,14 +69,14 @@ class EngineSettings:
         if self.dtype not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"dtype must be auto, float32 or bfloat16, not {self.dtype!r}.")
         self._check_device()
-        if self.int8_steps and self.torch_device().type != "cpu":
-            raise ValueError("int8_steps decodes on a CPU; set device to cpu, or leave int8_steps out.")
 
     def _check_device(self) -> None:
         try:
             wanted = torch.device(self.device or "cpu")
         except RuntimeError:
             raise ValueError(f"device must be cpu, cuda or cuda:N, not {self.device!r}.") from None
+        if self.int8_steps and self.torch_device().type != "cpu":
+            raise ValueError("int8_steps decodes on a CPU; set device to cpu, or leave int8_steps out.")
         found = torch.cuda.device_count() if wanted.type == "cuda" else 0
         if wanted.type == "cuda" and (wanted.index or 0) >= found:
             raise ValueError(
