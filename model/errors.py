@@ -52,6 +52,10 @@ class EngineStopped(SolomonError):
     """The engine was closed or its thread died."""
 
 
+class NoSuchDevice(SolomonError, ValueError):
+    """The device that was asked for is not on this machine; says what to do."""
+
+
 class CheckpointError(SolomonError):
     """A checkpoint or base model that is missing, corrupt or of another format; says what to do."""
 

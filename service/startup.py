@@ -37,7 +37,7 @@ _log = structlog.get_logger("solomon.startup")
 def open_engine(settings: Settings, observer: EngineObserver | None = None) -> Embedder:
     """Load the checkpoint (or hub model) that the settings name and start an engine on it.
 
-    Raises `CheckpointError` or `DownloadError`, which say what to do.
+    Raises `CheckpointError`, `DownloadError` or `NoSuchDevice`, which say what to do.
     """
     from model.checkpoint import load_model, read_manifest
     from model.engine import Engine, EngineSettings

@@ -14,7 +14,6 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from model.engine.deferral import StepDeferral
 from model.engine.embedding_cache import EmbeddingCache
 from model.engine.preparation import Preparer
 from model.engine.request import Request, State
@@ -43,7 +42,7 @@ class Engine:
 
     Every turn of the loop runs at most one part of a long prompt, one bounded prefill, and one decode step
     for all augmentations that are under way, so a new query waits for one step of others' answers, never
-    for a whole one. A step of few rows may wait for some turns: see `model.engine.deferral`.
+    for a whole one.
     """
 
     def __init__(
@@ -64,7 +63,6 @@ class Engine:
         self._long: Request | None = None
         self._parked: deque[Request] = deque()
         self._decoding: list[Request] = []
-        self._deferral = StepDeferral()
         self._info = _describe(loaded, self._runner, self._settings)
         self._warm = threading.Event()
         self._thread = threading.Thread(target=self._run, name="solomon-engine", daemon=True)
@@ -168,7 +166,6 @@ class Engine:
 
     def _turn(self) -> None:
         """One turn: at most one part of a long prompt, one prefill, one decode step."""
-        joins = False  # whether this turn may bring the step more rows
         self._drop_dead()
         self._start_parked()
         if self._long is not None:
@@ -178,9 +175,8 @@ class Engine:
             if self._runner.is_long(batch[0]):
                 self._long = batch[0]
             else:
-                joins = any(request.may_augment for request in batch)
                 self._prefill(batch)
-        if self._decoding and not self._deferral.defers(len(self._decoding), joins):
+        if self._decoding:
             self._decode(list(self._decoding))
 
     def _running(self) -> list[Request]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from model.engine.cores import usable_cores
+from model.errors import NoSuchDevice
 from model.kernels.library import instruction_set
 
 # Parts of a long prompt are of equal length, and the last must hold the three tokens that are read.
@@ -79,7 +80,7 @@ class EngineSettings:
             raise ValueError("int8_steps decodes on a CPU; set device to cpu, or leave int8_steps out.")
         found = torch.cuda.device_count() if wanted.type == "cuda" else 0
         if wanted.type == "cuda" and (wanted.index or 0) >= found:
-            raise ValueError(
+            raise NoSuchDevice(
                 f"device is {self.device!r}, and torch {torch.__version__} finds {found} CUDA devices: see "
                 "to the driver, install a CUDA build of torch, or leave device out."
             )

@@ -32,7 +32,7 @@ def embed_offline(given: Sequence[Given], asking: Asking) -> dict[str, Any]:
             embeddings = _embed(engine, given, items, options)
         finally:
             engine.close()
-    except (SolomonError, ValueError) as error:  # ValueError: of settings that only the engine can judge
+    except SolomonError as error:
         fail(str(error))
     return {
         "model": engine.info.model,

@@ -8,57 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.engine import Engine, EngineSettings
 from model.errors import DeadlineExceeded, EngineStopped, QueueFull
 from model.types import EmbedOptions, InputType, Item, Route, RouteChoice
+from tests.model.engine_probe import AUGMENT, EMBED, LONG, held, settle
 from tests.model.tiny import load_tiny
-
-AUGMENT = EmbedOptions(route=RouteChoice.AUGMENT)
-EMBED = EmbedOptions(route=RouteChoice.EMBED)
-LONG = "foo bar"  # with the tiny model, an answer that uses its whole budget
-
-
-class Recorder:
-    """An observer that keeps every step and may act on it."""
-
-    def __init__(self):
-        self.steps = []
-        self.admitted = []
-        self.act = None
-
-    def on_step(self, phase, batch_size, seconds):
-        self.steps.append((phase, batch_size))
-        if self.act:
-            self.act(phase)
-
-    def on_admitted(self, queue_seconds):
-        self.admitted.append(queue_seconds)
-
-
-@pytest.fixture
-def make_engine():
-    engines = []
-
-    def make(loaded=None, **settings):
-        recorder = Recorder()
-        engine = Engine(loaded or load_tiny(), EngineSettings(dtype="float32", **settings), recorder)
-        engines.append(engine)
-        return engine, recorder
-
-    yield make
-    for engine in engines:
-        engine.close()
-
-
-def held(engine):
-    """While this lock is held the engine takes nothing from its queue; submitting still works."""
-    return engine._scheduler._changed
-
-
-def settle(engine):
-    """Let the turn after the latest event pass."""
-    engine.embed([Item(text="settle")], EMBED)
-    engine.embed([Item(text="settle")], EMBED)
 
 
 def test_waiting_requests_share_a_pass(make_engine):
@@ -366,75 +319,6 @@ def test_close_fails_what_is_queued(make_engine):
             engine._fail(request, EngineStopped("closed"))
     with pytest.raises(EngineStopped):
         queued.result(timeout=60)
-
-
-LONG_PROMPT = "many words " * 12  # more than a hundred tokens of the tiny model
-
-
-@pytest.mark.parametrize("options", [AUGMENT, EMBED, EmbedOptions(input_type=InputType.DOCUMENT)])
-def test_a_long_prompt_in_parts_equals_one_pass(make_engine, options):
-    whole, _ = make_engine()
-    engine, recorder = make_engine(max_batch_tokens=32)
-    [expected], [result] = (one.embed([Item(text=LONG_PROMPT)], options) for one in (whole, engine))
-    np.testing.assert_allclose(result.vector, expected.vector, atol=1e-4)
-    assert (result.route, result.augmentation) == (expected.route, expected.augmentation)
-    assert result.confidence == pytest.approx(expected.confidence, abs=1e-4)
-    parts = [size for phase, size in recorder.steps if phase == "prefill"]
-    assert len(parts) == -(-(result.prompt_tokens + 2 * (result.route is not None)) // 32)
-
-
-def test_a_query_passes_between_the_parts_of_a_long_prompt(make_engine):
-    engine, recorder = make_engine(max_batch_tokens=32)
-    order, newcomers = [], []
-
-    def act(phase):
-        if not newcomers:
-            newcomers.append(engine.submit(Item(text="x"), EMBED))
-            newcomers[0].add_done_callback(lambda _: order.append("newcomer"))
-
-    recorder.act = act
-    long = engine.submit(Item(text=LONG_PROMPT), EMBED)
-    long.add_done_callback(lambda _: order.append("long"))
-    wait([long], timeout=60)
-    settle(engine)
-    assert order == ["newcomer", "long"]
-
-
-def test_long_prompts_take_turns_and_find_slots(make_engine):
-    engine, _ = make_engine(max_batch_tokens=32, max_decoding=1, max_parked=1)
-    with held(engine):
-        futures = [engine.submit(Item(text=f"{n} {LONG_PROMPT}"), AUGMENT) for n in range(4)]
-        futures += [
-            engine.submit(Item(text=f"text {n}"), EmbedOptions(augment_threshold=0.0)) for n in range(4)
-        ]
-    results = [future.result(timeout=60) for future in futures]
-    assert all(result.route is Route.AUGMENT for result in results)
-    assert engine._runner.cache.free_slots == 1
-    assert engine._long is None
-
-
-def test_a_long_prompt_that_fails_or_is_cancelled_lets_the_next_one_in(make_engine, monkeypatch):
-    engine, recorder = make_engine(max_batch_tokens=32)
-    running = []
-    recorder.act = lambda phase: running and running[0].cancel()
-    with held(engine):
-        running.append(engine.submit(Item(text=LONG_PROMPT), EMBED))
-    with pytest.raises(CancelledError):
-        running[0].result(timeout=60)
-    recorder.act = None
-    extend, calls = engine._runner.decoder.extend, []
-
-    def fails_once(*arguments):
-        calls.append(arguments)
-        if len(calls) == 2:
-            raise RuntimeError("no memory for this part")
-        return extend(*arguments)
-
-    monkeypatch.setattr(engine._runner.decoder, "extend", fails_once)
-    with pytest.raises(RuntimeError, match="no memory"):
-        engine.embed([Item(text=LONG_PROMPT)], EMBED)
-    assert engine.embed([Item(text=LONG_PROMPT)], EMBED)[0].route is Route.EMBED
-    assert engine.alive
 
 
 def test_an_exact_repetition_is_answered_from_memory_if_asked_to(make_engine):
