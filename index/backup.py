@@ -68,24 +68,16 @@ def write_backup(log: DocumentLog, name: str, target: Path, check: Callable[[], 
                 copy.execute(_TABLE)
                 copy.execute("INSERT INTO backup VALUES (?, ?)", (name, datetime.now(UTC).isoformat()))
             move(temporary, target)
-    except DamagedLog:
-        _remove(temporary)
-        raise
-    except StorageError as error:
-        _remove(temporary)
+    except BaseException as error:
+        for leftover in (temporary, temporary.with_name(f"{temporary.name}-journal")):
+            leftover.unlink(missing_ok=True)
+        if not isinstance(error, StorageError) or isinstance(error, DamagedLog):
+            raise
         reason = getattr(error.__cause__, "strerror", None) or error.__cause__
         raise StorageError(
             f"The backup could not be written ({reason}); it needs as much room as the collection takes, on "
             "the server in its data directory first. The collection is as it was."
         ) from error
-    except BaseException:
-        _remove(temporary)
-        raise
-
-
-def _remove(temporary: Path) -> None:
-    for leftover in (temporary, temporary.with_name(f"{temporary.name}-journal")):
-        leftover.unlink(missing_ok=True)
 
 
 def read_label(path: Path) -> BackupLabel | None:

@@ -21,12 +21,18 @@ def sync_directory(directory: Path) -> None:
 
 
 def make_directory(directory: Path) -> None:
-    """Make a directory and its parents, if missing, and put their names on disk."""
+    """Make a directory and its parents, if missing, closed to other users, and put their names on disk."""
     if directory.is_dir():
         return
     make_directory(directory.parent)
-    directory.mkdir(exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
     sync_directory(directory.parent)
+
+
+def close_to_others(directory: Path) -> None:
+    """Leave a directory to its owner and group; nothing happens where it is not this user's."""
+    with suppress(OSError):
+        directory.chmod(directory.stat().st_mode & 0o7770)
 
 
 def replace_file(path: Path, parts: Iterable[Buffer]) -> None:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from index.files import empty_directory, make_directory, move
+from index.files import close_to_others, empty_directory, make_directory, move
 from index.log_names import logged_name, names_are_shown
 from index.validation import is_name
 
@@ -40,6 +40,8 @@ class Folders:
         self._damaged = data_dir / "damaged"
         for directory in (self._collections, self._staging, self._trash):
             make_directory(directory)
+        for directory in (self._collections, self._staging, self._trash, self._damaged):
+            close_to_others(directory)  # they were made open to all once
         for kind in (_RESTORED, _SALVAGED):
             for staged in self._staging.glob(f"*.{kind}"):
                 if is_name(staged.stem):

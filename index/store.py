@@ -16,7 +16,7 @@ other collections, and the list of all, go on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,7 +70,6 @@ class FaissStore:
         self._unusable = UnusableCollections(self._try_again)
         with _storage_errors(data_dir):
             make_directory(data_dir)
-            _close_to_others(data_dir)
         self._lock = DirectoryLock(data_dir)
         try:
             with _storage_errors(data_dir):
@@ -236,9 +235,9 @@ class FaissStore:
         be at the next opening, or when a call meets the damage. Raises `UnknownCollection`, and
         `UnusableCollection` for one that the disk refuses to open, of which nothing is known.
         """
-        beyond_salvage = self._unusable.damage(check_name(name))
-        if beyond_salvage is not None:
-            return Verification(name, 0, [beyond_salvage], [])
+        final = self._unusable.final_reason(check_name(name))
+        if final is not None:
+            return Verification(name, 0, [final], [])
         found = self._on(name, lambda collection: collection.verify())
         if found.damage and repair:
             self._mend(name, self._collection(name), DamagedLog("; ".join(found.damage[:3]) + "."))
@@ -339,16 +338,10 @@ class FaissStore:
             )
 
 
-def _close_to_others(directory: Path) -> None:
-    """Documents are for whoever runs the store, not for everybody on the machine."""
-    with suppress(OSError):  # of whom it does not belong to, as with a volume of Kubernetes
-        directory.chmod(directory.stat().st_mode & 0o7770)
-
-
 @contextmanager
 def _storage_errors(directory: Path | None = None) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except OSError as error:  # the directory is named at opening only: later, callers of the server read this
         named = f"The data directory {directory}" if directory is not None else "The data directory"
         raise StorageError(f"{named} cannot be written: {error.strerror or error}.") from error

@@ -71,7 +71,7 @@ class UnusableCollections:
         more = " It is tried again." if _may_pass(reason) else ""
         raise UnusableCollection(f"The collection {name!r} cannot be served: {reason}{more}") from reason
 
-    def damage(self, name: str) -> str | None:
+    def final_reason(self, name: str) -> str | None:
         """Why a collection will not be served as it is; None for one that may be yet."""
         reason = self._reasons.get(name)
         return None if reason is None or _may_pass(reason) else str(reason)

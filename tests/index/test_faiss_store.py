@@ -38,15 +38,18 @@ def test_what_a_crash_left_half_made_or_half_removed_is_cleaned_at_open(tmp_path
     assert not any((tmp_path / "trash").iterdir())
 
 
-def test_the_data_directory_is_closed_to_others(tmp_path: Path) -> None:
-    found, grouped = tmp_path / "found", tmp_path / "grouped"
-    found.mkdir(mode=0o755)
-    grouped.mkdir()
-    grouped.chmod(0o2777)
-    for folder, mode in ((tmp_path / "made", 0o750), (found, 0o750), (grouped, 0o2770)):
-        FaissStore(folder).close()
-        assert folder.stat().st_mode & 0o7777 in (mode, mode & 0o2770)
-        assert not folder.stat().st_mode & 0o007
+def test_documents_are_closed_to_other_users(tmp_path: Path) -> None:
+    """Also where an earlier version left them open; the group keeps what it had."""
+    tmp_path.chmod(0o755)
+    for name, mode in (("collections", 0o755), ("damaged", 0o2775)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(mode)
+    FaissStore(tmp_path).close()
+    modes = {folder.name: folder.stat().st_mode & 0o7777 for folder in tmp_path.iterdir() if folder.is_dir()}
+    assert modes == {"collections": 0o750, "damaged": 0o2770, "staging": 0o700, "trash": 0o700}
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+    FaissStore(tmp_path / "made").close()
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_directory_is_open_once(tmp_path: Path) -> None:

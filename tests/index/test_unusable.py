@@ -89,6 +89,7 @@ def test_it_is_tried_again_whatever_happens(data: Path, disk: Disk, error: Excep
     disk.wait_for_tries(disk.tries + 3)
     disk.error = None
     until(lambda: served(store))
+    assert [hit.document.id for hit in store.search("things", vector_of("x"), 10)] == ["first"]
     store.close()
 
 
@@ -167,7 +168,7 @@ def test_a_reason_that_turns_into_damage_is_told_and_ends_the_trying(
     store = FaissStore(data)
     disk.wait_for_tries(3)
     disk.error = DamagedLog("The log is damaged.")
-    until(lambda: bool(store._unusable.damage("things")))
+    until(lambda: bool(store._unusable.final_reason("things")))
     tries = disk.tries
     time.sleep(0.1)
     assert disk.tries == tries
