@@ -135,6 +135,13 @@ def test_bad_values_are_refused_by_name(values, told):
     assert told in refusal(values)
 
 
+@pytest.mark.parametrize(
+    "name", sorted(set(re.findall(r"name: (\w+)", (CHART / "templates" / "_env.tpl").read_text("utf-8"))))
+)
+def test_no_variable_that_the_chart_sets_in_any_shape_comes_from_outside(name):
+    assert f"extraEnv has {name}" in refusal({**OPEN, "extraEnv": [{"name": name, "value": "x"}]})
+
+
 def test_all_that_is_wrong_is_told_at_once():
     told = refusal({"store": {"kind": "milvus"}, "ingress": {"enabled": True}})
     assert all(value in told for value in ("store.milvus.uri", "auth.existingSecret", "ingress.hosts"))

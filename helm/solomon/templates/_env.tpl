@@ -1,12 +1,5 @@
-{{/* The server's settings, each a variable of the environment, and what the values add to them. */}}
+{{/* The server's settings, each a variable of the environment. */}}
 {{- define "solomon.env" -}}
-{{ include "solomon.ownEnv" . }}
-{{- with .Values.extraEnv }}
-{{ toYaml . }}
-{{- end }}
-{{- end -}}
-
-{{- define "solomon.ownEnv" -}}
 - {name: SOLOMON_HOST, value: "0.0.0.0"}
 - {name: SOLOMON_PORT, value: "8080"}
 - {name: SOLOMON_DATA_DIR, value: /data}
@@ -124,4 +117,7 @@
   value: {{ .Values.shutdown.graceSeconds | quote }}
 - name: SOLOMON_KEEP_ALIVE_SECONDS
   value: {{ .Values.shutdown.keepAliveSeconds | int | quote }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}

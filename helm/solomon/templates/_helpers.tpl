@@ -141,11 +141,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $wrong = append $wrong "resources.limits.memory is still that of the bundled model: set it for the model of the hub (about 12Gi for Qwen2-VL-2B, 32Gi for 7B)" -}}
 {{- end -}}
 {{- $keys := list "SOLOMON_API_KEYS" "SOLOMON_API_KEYS_FILE" "SOLOMON_ALLOW_OPEN" -}}
-{{- /* Of every shape, whichever is rendered: what one of them leaves unset is not for extraEnv either. */ -}}
-{{- $own := list "HF_HOME" "HOME" "SOLOMON_CACHE_DIR" "SOLOMON_CHECKPOINT" "SOLOMON_DEVICE" "SOLOMON_MODEL" "SOLOMON_STORE" "SOLOMON_MILVUS_TOKEN" "SOLOMON_THREADS" "SOLOMON_AUGMENT_THRESHOLD" -}}
-{{- range (include "solomon.ownEnv" . | fromYamlArray) -}}
-{{- $own = append $own .name -}}
-{{- end -}}
+{{- /* All names in _env.tpl, which tests compare: what one shape leaves unset is not for extraEnv either. */ -}}
+{{- $own := list "HF_HOME" "HOME" "SOLOMON_ALLOWED_HOSTS" "SOLOMON_AUGMENT_THRESHOLD" "SOLOMON_CACHE_DIR" "SOLOMON_CHECKPOINT" "SOLOMON_DATA_DIR" "SOLOMON_DEMO" "SOLOMON_DEVICE" "SOLOMON_DRAIN_SECONDS" "SOLOMON_DTYPE" "SOLOMON_GRACE_SECONDS" "SOLOMON_HOST" "SOLOMON_IMAGE_URL_HOSTS" "SOLOMON_INDEX_FLAT_THRESHOLD" "SOLOMON_INDEX_KIND" "SOLOMON_INDEX_RECALL_FLOOR" "SOLOMON_INGEST_TIMEOUT_SECONDS" "SOLOMON_KEEP_ALIVE_SECONDS" "SOLOMON_LOG_CONTENT" "SOLOMON_LOG_FORMAT" "SOLOMON_LOG_LEVEL" "SOLOMON_MAX_BODY_BYTES" "SOLOMON_MAX_IMAGE_BYTES" "SOLOMON_MAX_ITEMS" "SOLOMON_MAX_QUEUE" "SOLOMON_MAX_TOTAL_BODY_BYTES" "SOLOMON_MILVUS_CONSISTENCY" "SOLOMON_MILVUS_INDEX" "SOLOMON_MILVUS_REPLICAS" "SOLOMON_MILVUS_SHARDS" "SOLOMON_MILVUS_TOKEN" "SOLOMON_MODEL" "SOLOMON_OTLP_ENDPOINT" "SOLOMON_PORT" "SOLOMON_REQUEST_TIMEOUT_SECONDS" "SOLOMON_STORE" "SOLOMON_THREADS" -}}
 {{- range .Values.extraEnv -}}
 {{- if has .name $keys -}}
 {{- $wrong = append $wrong (printf "extraEnv has %s: give keys in auth.keys or auth.existingSecret" .name) -}}
