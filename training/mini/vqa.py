@@ -36,7 +36,7 @@ ANSWER_KINDS = (
 class PictureQuestion:
     """A question about a picture; negatives are other answers of the same `kind`.
 
-    `shown` says what the picture shows, as far as the question does not ask for just that.
+    `shown` says what the picture shows; it is empty where every wording of the question asks for just that.
     """
 
     image: str

@@ -23,7 +23,7 @@ from training.annotation import (
 from training.mmeb import strip_image_marker
 from training.teacher.answers import Advance, Answer, Teacher
 from training.teacher.quality import Quality, measure_quality
-from training.teacher.truth import ground_truth
+from training.teacher.truth import bare_answer
 
 COLUMN = "augmentation"
 REPORT = "synthesis.json"
@@ -139,7 +139,7 @@ def _answers(
 def _truths(table: pa.Table, positive_is_answer: bool) -> Sequence[str]:
     rows, _ = read_rows(table)
     return [
-        ground_truth(rows[number], positive_is_answer) if number in rows else ""
+        bare_answer(rows[number], positive_is_answer) if number in rows else ""
         for number in range(table.num_rows)
     ]
 

@@ -14,6 +14,15 @@ def ground_truth(row: TrainingRow, positive_is_answer: bool) -> str:
     return row.augmentation or (row.pos_text if positive_is_answer and not row.pos_image_path else "")
 
 
+def bare_answer(row: TrainingRow, positive_is_answer: bool) -> str:
+    """What a teacher's answer is compared with: of "kangaroo: joey", whose positive is "joey", the positive.
+
+    What is seen before the answer may be said in other words, or not at all.
+    """
+    truth = ground_truth(row, positive_is_answer)
+    return row.pos_text if row.pos_text and truth.endswith(f": {row.pos_text}") else truth
+
+
 class GroundTruthTeacher:
     """Takes the answers that the data has; implements `Teacher`."""
 

@@ -96,3 +96,12 @@ def test_ground_truth_is_the_rows_own_answer_or_a_positive_that_is_one():
     own = GroundTruthTeacher([]).answer("cities", rows, silent)
     assert [answer.text for answer in own] == ["Rome", "", ""]
     assert own[1].problem == "the data has no answer"
+
+
+def test_what_is_seen_before_an_answer_is_not_compared():
+    seen = TrainingRow(qry="What is its young called?", pos_text="joey", augmentation="kangaroo: joey")
+    assert bare_answer(seen, False) == "joey"
+    worded = TrainingRow(qry="q", pos_text="It is Paris.", augmentation="Paris")
+    assert bare_answer(worded, False) == "Paris"
+    assert bare_answer(TrainingRow(qry="q", pos_text="cat"), True) == "cat"
+    assert bare_answer(TrainingRow(qry="q", pos_text="cat"), False) == ""
