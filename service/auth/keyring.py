@@ -31,7 +31,7 @@ class Keyring:
         self._keys = list(self._configured)
         self._buckets: dict[bytes, TokenBucket] = {}
         self._seen: tuple[int, int, int] | None = None
-        self._broken = False
+        self._trouble: str | None = None  # why the file cannot be read as it is now
         self._next_check = clock() + _CHECK_SECONDS
         if file is not None:
             self._seen = _version(file)
@@ -45,7 +45,7 @@ class Keyring:
     @property
     def broken(self) -> bool:
         """Whether the file could not be read when a key was last looked for, so that older ones hold."""
-        return self._broken
+        return self._trouble is not None
 
     def find(self, presented: str) -> ApiKey | None:
         """The key that was presented, None for a stranger's."""
@@ -73,14 +73,13 @@ class Keyring:
             version = _version(self._file)
             if version == self._seen:
                 return
-            self._seen = version  # a malformed file is told once, not every second
             self._keys = self._configured + read_key_file(self._file)
         except (OSError, ValueError) as error:
-            if not self._broken or isinstance(error, ValueError):  # not every second that it is missing
+            if str(error) != self._trouble:  # told once, not every second
                 _log.error("the key file cannot be read; the keys stay as they were", reason=str(error))
-            self._broken, self._seen = True, None if isinstance(error, OSError) else self._seen
+            self._trouble, self._seen = str(error), None
             return
-        self._broken = False
+        self._trouble, self._seen = None, version
         known = {key.digest for key in self._keys}
         self._buckets = {digest: bucket for digest, bucket in self._buckets.items() if digest in known}
         _log.info("the key file was read again", keys=[key.name for key in self._keys])

@@ -68,10 +68,13 @@ ACCESS: Mapping[str, Access] = {
     "DELETE /collections/{name}/rebuild": Scope.ADMIN,
 }
 
-OPEN_PATHS = frozenset(call.partition(" ")[2] for call, access in ACCESS.items() if access is Door.OPEN)
-KEYLESS_PATHS = OPEN_PATHS | {
-    call.partition(" ")[2] for call, access in ACCESS.items() if access is Door.PAGE
-}
+
+def _paths_behind(*doors: Door) -> frozenset[str]:
+    return frozenset(call.partition(" ")[2] for call, access in ACCESS.items() if access in doors)
+
+
+OPEN_PATHS = _paths_behind(Door.OPEN)
+KEYLESS_PATHS = _paths_behind(Door.OPEN, Door.PAGE)
 
 
 def route_names(routes: Sequence[BaseRoute]) -> list[str]:

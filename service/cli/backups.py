@@ -98,14 +98,14 @@ def verify(
     with Client(url) as client:
         names = [collection] if collection is not None else _names(client)
         asked = f"?repair={str(repair).lower()}"
-        found, refused = [], []
+        found, refused = [], False
         for name in names:
             try:
                 found.append(client.call("POST", _path(name, "verify") + asked))
-            except CommandFailed as failed:  # it has told why; the others are still to be read
-                if len(names) == 1:
+            except CommandFailed:  # it has told why; the others are still to be read
+                if collection is not None:
                     raise
-                refused.append(failed)
+                refused = True
     if as_json:
         print_json({"collections": found})
     else:

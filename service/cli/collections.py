@@ -35,12 +35,11 @@ def list_collections(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
         print_json(answer)
         return
     found = answer["collections"]
-    fields = ["name", "count", "dimensions", "index_kind", "model"]
-    heads = ["name", "documents", "dimensions", "index", "model"]
+    columns = {"name": "name", "documents": "count", "dimensions": "dimensions", "index": "index_kind"}
     if any(info["lost"] for info in found):  # to damage, which few ever see
-        fields.insert(2, "lost")
-        heads.insert(2, "lost")
-    print_table(heads, [[info[field] for field in fields] for info in found])
+        columns["lost"] = "lost"
+    columns["model"] = "model"
+    print_table(list(columns), [[info[field] for field in columns.values()] for info in found])
 
 
 @app.command("show")

@@ -33,7 +33,7 @@ def path_template(scope: Scope, access: RouteAccess) -> str:
 
 
 def peer(scope: Scope) -> str | None:
-    """The address that the call came from: of the proxy, where one stands in front and is not trusted."""
+    """The address at the other end of the connection: the proxy's, where one stands in front."""
     client = scope.get("client")
     return client[0] if client else None
 
