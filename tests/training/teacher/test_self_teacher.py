@@ -6,7 +6,7 @@ from tests.training.fake_embedder import FakeEmbedder, hashed
 from tests.training.tiny_data import ANSWERS, text_rows
 from training.mmeb import TrainingRow
 from training.teacher.self_teacher import SelfSettings, SelfTeacher
-from training.teacher.truth import GroundTruthTeacher
+from training.teacher.truth import GroundTruthTeacher, bare_answer
 
 ROWS = text_rows()
 
