@@ -18,10 +18,12 @@ from model.decoder_layer import DecoderLayer, fused
 from model.kernels.library import instruction_set
 from model.kv_cache import KeptStates, KVCache, PackedStates, PromptStates
 from model.linear import kept_rows, packs
+from model.native_pass import NativePass, TiledLayer
 from model.native_prompt import NativePrompt, Sequences
 from model.native_step import NativeStep, StepLayer, StepShape, quantised
 from model.packing import Packing
 from model.rope import Rotary, turn
+from model.tiles import tiles_suit
 
 
 class Decoder:
@@ -40,7 +42,7 @@ class Decoder:
 
         `int8_steps`: decode by the compiled kernels (CPU only) where they support the model's sizes, with
         so many `threads` (None: torch's). `compiled`: let them compute a prefill's norms and attention, too,
-        wherever they suit; the results are torch's but for rounding.
+        wherever they suit, and all of it where there is AMX; the results are torch's but for rounding.
         """
         text = model.model.language_model
         config = text.config
@@ -66,17 +68,24 @@ class Decoder:
                 config.hidden_size, config.intermediate_size, self.heads, self.kv_heads, self.head_dim
             )
             members = threads or torch.get_num_threads()
-            suits = compiled and NativePrompt.suits(shape, dtype, device)
+            whole = compiled and tiles_suit(shape, dtype, device)
+            suits = compiled and not whole and NativePrompt.suits(shape, dtype, device)
             self._native_prompt = NativePrompt(shape, self._epsilon, members) if suits else None
             native = int8_steps and shape.is_supported and device.type == "cpu"
-            self._packed = packs(device, dtype)
+            self._packed = not whole and packs(device, dtype)
             steps: list[StepLayer] = []
+            tiles: list[TiledLayer] = []
             self._layers: list[DecoderLayer] = []
             for layer in text.layers:  # one at a time, so that only one is there twice
                 weights = fused(layer, self.head_dim, dtype, device)
-                self._layers.append(DecoderLayer(weights, self._packed))
+                if whole:
+                    tiles.append(weights.tiled())
+                    self._layers.append(DecoderLayer.of_tiles(tiles[-1], members))
+                else:
+                    self._layers.append(DecoderLayer.of(weights, self._packed))
                 if native:
                     steps.append(weights.quantised())
+            self._native_pass = NativePass(shape, tiles, self._epsilon, members) if whole else None
             self._native: NativeStep | None = None
             if native:
                 head = quantised(self._head)
@@ -95,7 +104,7 @@ class Decoder:
     @property
     def pads(self) -> bool:
         """Whether a prefill computes anything for the padding of its shorter prompts."""
-        return self._native_prompt is None
+        return self._native_prompt is None and self._native_pass is None
 
     @property
     def step_threads(self) -> int | None:
@@ -145,6 +154,8 @@ class Decoder:
         if not 1 <= min(sizes) <= max(sizes) <= hidden.shape[1]:
             raise ValueError(f"Sequences of {list(sizes)} tokens do not stand in {hidden.shape[1]} places.")
         packing = self._packing(sizes, hidden.shape[1])
+        if self._native_pass is not None:
+            return self._whole_prefill(self._native_pass, packing, sizes, hidden, positions, wanted)
         if self._native_prompt is not None:
             return self._compiled_prefill(self._native_prompt, packing, sizes, hidden, positions, wanted)
         kept: list[tuple[Tensor, Tensor]] = []
@@ -161,6 +172,21 @@ class Decoder:
             hidden = self._complete(layer, hidden, packing.pack(mixed.transpose(1, 2)))
         chosen = hidden[packing.places(wanted)]
         return _rms_norm(chosen, self._norm, self._epsilon), PromptStates(kept)
+
+    def _whole_prefill(
+        self,
+        layers: NativePass,
+        packing: Packing,
+        lengths: Sequence[int],
+        hidden: Tensor,
+        positions: Tensor,
+        wanted: Tensor,
+    ) -> tuple[Tensor, KeptStates]:
+        """`prefill` in one call of compiled code."""
+        sequences = Sequences.of(lengths, packing.pack(self._rotary(positions)).flatten(1))
+        stream = packing.pack(hidden).clone(memory_format=torch.contiguous_format)
+        kept = PackedStates(layers.run(stream, sequences).unbind(0), lengths, self.kv_heads)
+        return _rms_norm(stream[packing.places(wanted)], self._norm, self._epsilon), kept
 
     def _compiled_prefill(
         self,

@@ -9,8 +9,10 @@ from torch import Tensor
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLDecoderLayer
 
 from model.linear import GatedLinear, Linear
+from model.native_pass import TiledLayer
 from model.native_step import StepLayer, quantised
 from model.rope import pair_rows
+from model.tiles import TiledLinear, tiled, tiled_gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +38,48 @@ class LayerWeights:
             down=quantised(self.down),
         )
 
+    def tiled(self) -> TiledLayer:
+        """The same with weights in tiles, for `NativePass`."""
+        return TiledLayer(
+            attention_norm=self.attention_norm,
+            mlp_norm=self.mlp_norm,
+            qkv=tiled(self.qkv, self.qkv_bias),
+            out=tiled(self.out),
+            gated=tiled_gate(self.gate_up),
+            down=tiled(self.down),
+        )
 
+
+@dataclass(frozen=True, slots=True)
 class DecoderLayer:
     """One layer's norms and products."""
 
-    def __init__(self, weights: LayerWeights, packed: bool) -> None:
-        self.attention_norm = weights.attention_norm
-        self.mlp_norm = weights.mlp_norm
-        self.qkv = Linear(weights.qkv, weights.qkv_bias, packed)
-        self.out = Linear(weights.out, None, packed)
-        self.gated = GatedLinear(weights.gate_up, packed)
-        self.down = Linear(weights.down, None, packed)
+    attention_norm: Tensor
+    mlp_norm: Tensor
+    qkv: Linear | TiledLinear
+    out: Linear | TiledLinear
+    gated: GatedLinear | TiledLinear
+    down: Linear | TiledLinear
+
+    @classmethod
+    def of(cls, weights: LayerWeights, packed: bool) -> DecoderLayer:
+        """With torch's products; `packed`: oneDNN's, whose weights are laid out once."""
+        return cls(
+            weights.attention_norm,
+            weights.mlp_norm,
+            qkv=Linear(weights.qkv, weights.qkv_bias, packed),
+            out=Linear(weights.out, None, packed),
+            gated=GatedLinear(weights.gate_up, packed),
+            down=Linear(weights.down, None, packed),
+        )
+
+    @classmethod
+    def of_tiles(cls, layer: TiledLayer, threads: int) -> DecoderLayer:
+        """With the compiled kernels' products, of the weights that a `NativePass` has too."""
+        products = (
+            TiledLinear(weight, threads) for weight in (layer.qkv, layer.out, layer.gated, layer.down)
+        )
+        return cls(layer.attention_norm, layer.mlp_norm, *products)
 
     @property
     def weights(self) -> int:

@@ -66,7 +66,7 @@ class NativePrompt:
         `hidden` is `[T, H]` float32, `change` the same in `dtype`, `weight` `[H]` float32.
         """
         normed = torch.empty(hidden.shape, dtype=dtype, device="cpu")
-        kept = None if change is None else _checked(change, dtype, hidden.shape)
+        kept = None if change is None else checked(change, dtype, hidden.shape)
         self._kernels.norm_run(
             members(self._threads),
             Norm(
@@ -74,9 +74,9 @@ class NativePrompt:
                 size=hidden.shape[1],
                 float_states=dtype == torch.float32,
                 epsilon=self._epsilon,
-                hidden=_checked(hidden, torch.float32, (len(hidden), self._shape.hidden)).data_ptr(),
+                hidden=checked(hidden, torch.float32, (len(hidden), self._shape.hidden)).data_ptr(),
                 change=None if kept is None else kept.data_ptr(),
-                weight=_checked(weight, torch.float32, hidden.shape[1:]).data_ptr(),
+                weight=checked(weight, torch.float32, hidden.shape[1:]).data_ptr(),
                 normed=normed.data_ptr(),
             ),
         )
@@ -100,8 +100,8 @@ class NativePrompt:
             count=len(sequences.starts) - 1,
             longest=sequences.longest,
             starts=sequences.starts.data_ptr(),
-            turns=_checked(sequences.turns, torch.float32, (rows, shape.head_dim)).data_ptr(),
-            states=_checked(
+            turns=checked(sequences.turns, torch.float32, (rows, shape.head_dim)).data_ptr(),
+            states=checked(
                 states, states.dtype, (rows, inner + 2 * shape.kv_heads * shape.head_dim)
             ).data_ptr(),
             mixed=mixed.data_ptr(),
@@ -114,7 +114,7 @@ class NativePrompt:
         return mixed
 
 
-def _checked(tensor: Tensor, dtype: torch.dtype, shape: Sequence[int] | None = None) -> Tensor:
+def checked(tensor: Tensor, dtype: torch.dtype, shape: Sequence[int] | None = None) -> Tensor:
     """What is behind an address cannot be checked any more. Raises `ValueError`."""
     sound = tensor.dtype == dtype and tensor.device.type == "cpu" and tensor.is_contiguous()
     if not sound or (shape is not None and tuple(tensor.shape) != tuple(shape)):

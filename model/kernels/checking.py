@@ -15,8 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.kernels.library import (
+    ADDED,
+    GATED,
     GROUP,
+    PANEL,
+    PLAIN,
     ROWS,
+    TILE,
     Attention,
     DecoderWeights,
     Layer,
@@ -24,6 +29,8 @@ from model.kernels.library import (
     Norm,
     Product,
     Step,
+    Tiled,
+    TiledMultiplication,
 )
 
 _MEMBERS, _COUNT = 2, 7  # a batch of seven is multiplied as four, two and one
@@ -36,6 +43,7 @@ def computes_rightly(found: ctypes.CDLL) -> bool:
     """Compare what the chosen variant computes with numpy's."""
     return (
         multiplies_rightly(found)
+        and multiplies_tiles_rightly(found)
         and all(norms_rightly(found, wide) and attends_rightly(found, wide) for wide in (True, False))
         and steps_rightly(found)
     )
@@ -51,6 +59,27 @@ def multiplies_rightly(found: ctypes.CDLL) -> bool:
     addresses = (array.ctypes.data for array in (rows, result, room))
     found.multiply_run(_MEMBERS, Multiplication(product, _COUNT, *addresses))
     return _near(result, rows.astype(np.float64) @ wide.T, _TOLERANCE)
+
+
+def multiplies_tiles_rightly(found: ctypes.CDLL) -> bool:
+    """Compare products in tiles, of each kind and with whole and broken tiles of rows, with numpy's."""
+    drawn, counts, size = np.random.default_rng(0), (1, TILE + 3, PANEL + 5), 2 * PANEL
+    weight, rows = (
+        _stored(drawn.normal(size=(count, 3 * PANEL)).astype(np.float32), wide=False)
+        for count in (size, max(counts))
+    )
+    bias = drawn.normal(size=size).astype(np.float32)
+    tiles = np.ascontiguousarray(weight.reshape(2, 2, TILE, 3, TILE, 2).transpose(0, 3, 1, 4, 2, 5))
+    exact = _restored(rows).astype(np.float64) @ _restored(weight).T
+    cases = ((PLAIN, bias, exact + bias), (GATED, None, _gated(exact)), (ADDED, None, exact + 1))
+    right = True
+    for (kind, added, expected), count in itertools.product(cases, counts):
+        result = _stored(np.ones((count, expected.shape[1]), np.float32), wide=kind == ADDED)
+        address = None if added is None else added.ctypes.data
+        product = Tiled(tiles.ctypes.data, address, size, 3 * PANEL, kind)
+        found.tiles_run(_MEMBERS, TiledMultiplication(product, count, rows.ctypes.data, result.ctypes.data))
+        right &= _near(_restored(result), expected[:count], _BRIEF_TOLERANCE)
+    return right
 
 
 def norms_rightly(found: ctypes.CDLL, wide: bool) -> bool:
@@ -143,6 +172,13 @@ def _product(
 
 def _rms_norm(stream: Array, weight: Array) -> Array:
     return stream / np.sqrt((stream**2).mean(1, keepdims=True)) * weight
+
+
+def _gated(results: Array) -> Array:
+    """Each panel's ups, `[rows, panels * PANEL]`, with SiLU of its gates as their factors."""
+    panels = results.reshape(len(results), -1, 2, TILE)
+    gates, ups = panels[:, :, 0], panels[:, :, 1]
+    return np.asarray((gates / (1 + np.exp(-gates)) * ups).reshape(len(results), -1))
 
 
 def _turns(drawn: np.random.Generator, rows: int, size: int) -> Array:

@@ -6,6 +6,12 @@
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define X86_VARIANTS 1
 #include <immintrin.h>
+#if defined(__linux__) && __GNUC__ >= 11
+#define AMX_VARIANT 1
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 enum { LINE = 16, PARTS = 7, SHARED = 4 }; /* floats of a cache line, on which every part begins */
@@ -13,6 +19,7 @@ enum { AHEAD = 2048 };                     /* bytes that weights are fetched bef
 enum { QUERIES = 4, KEYS = 2 };            /* positions and vectors of keys that attention takes together */
 enum { RUN = 32 };                         /* positions that one member mixes together */
 enum { BATCH = 4 };                        /* rows of activations that a weight is widened for */
+enum { CACHED = 1 << 20, TASKS = 8 };      /* bytes of activations that meet all panels, and a member's tasks at least */
 enum { MOST_LANES = 16 };
 
 /* 1.5 * 2^23: adding it rounds a float to an integer, which then stands in its lowest bits. */
@@ -103,6 +110,16 @@ static int64_t cost_before(int64_t position) { return position * (position + RUN
 
 size_t attention_floats(const Attention *pass, int members) { return members * attention_member_floats(pass); }
 
+/* Rows of activations that meet one panel after the other: see `multiply_tiles`. */
+static int rows_at_once(const Tiled *product, int rows, int members) {
+    const int panels = product->rows / PANEL;
+    int run = CACHED / ((int)sizeof *product->tiles * product->columns) / PANEL * PANEL;
+    run = run > PANEL ? run : PANEL;
+    while (run > PANEL && (rows + run - 1) / run * panels < TASKS * members)
+        run = (run / 2 + PANEL - 1) / PANEL * PANEL;
+    return run;
+}
+
 /* What every platform has: x86-64's own SSE2, or Arm's NEON. */
 #define NAME(function) function##_baseline
 #define LANES 4
@@ -119,6 +136,21 @@ size_t attention_floats(const Attention *pass, int members) { return members * a
 #undef NAME
 #undef LANES
 #pragma GCC pop_options
+
+#ifdef AMX_VARIANT
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,amx-tile,amx-bf16")
+#define NAME(function) function##_avx512amx
+#define LANES 16
+#define VNNI 1
+#define AMX 1
+#include "variant.h"
+#undef NAME
+#undef LANES
+#undef VNNI
+#undef AMX
+#pragma GCC pop_options
+#endif
 
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
@@ -143,12 +175,17 @@ size_t attention_floats(const Attention *pass, int members) { return members * a
 
 typedef struct {
     const char *name;
-    Job step, multiply, norm, attention;
+    Job step, multiply, norm, attention, tiles, pass;
 } Kernels;
 
-#define JOBS(name) {#name, step_job_##name, multiply_job_##name, norm_job_##name, attention_job_##name}
+#define JOBS(name)                                                                                      \
+    {#name,           step_job_##name,  multiply_job_##name, norm_job_##name, attention_job_##name, \
+     tiles_job_##name, pass_job_##name}
 
 static const Kernels variants[] = {
+#ifdef AMX_VARIANT
+    JOBS(avx512amx),
+#endif
 #ifdef X86_VARIANTS
     JOBS(avx512vnni),
     JOBS(avx512),
@@ -157,6 +194,20 @@ static const Kernels variants[] = {
     JOBS(baseline),
 };
 static const Kernels *_Atomic chosen;
+
+#ifdef AMX_VARIANT
+/* Whether the CPU has tiles of bfloat16, and the system lets this process use them: it has to be asked. */
+static int has_tiles(void) {
+    unsigned a, b, c, d;
+    const unsigned tiles = 1u << 24 | 1u << 22; /* AMX-TILE, AMX-BF16 */
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & tiles) != tiles)
+        return 0;
+    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & 1u << 5)) /* AVX512-BF16 */
+        return 0;
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+    return !syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA);
+}
+#endif
 
 static int runs_here(const Kernels *kernels) {
 #ifdef X86_VARIANTS
@@ -171,6 +222,10 @@ static int runs_here(const Kernels *kernels) {
     if (!strcmp(kernels->name, "avx512vnni"))
         return avx512 && __builtin_cpu_supports("avx512vnni");
 #endif
+#ifdef AMX_VARIANT
+    if (!strcmp(kernels->name, "avx512amx"))
+        return avx512 && __builtin_cpu_supports("avx512vnni") && has_tiles();
+#endif
     return !strcmp(kernels->name, "baseline");
 }
 
@@ -183,7 +238,8 @@ static const Kernels *kernels(void) {
 
 size_t kernels_layout(void) {
     return sizeof(Block) + sizeof(Product) + sizeof(Layer) + sizeof(Decoder) + sizeof(Step) + sizeof(Multiplication) +
-           sizeof(Norm) + sizeof(Attention);
+           sizeof(Norm) + sizeof(Attention) + sizeof(Tiled) + sizeof(TiledMultiplication) + sizeof(TiledLayer) +
+           sizeof(Pass);
 }
 
 const char *kernels_name(void) { return kernels()->name; }
@@ -206,3 +262,9 @@ void multiply_run(int members, Multiplication *multiplication) {
 void norm_run(int members, Norm *norm) { team_run(members, kernels()->norm, norm); }
 
 void attention_run(int members, Attention *pass) { team_run(members, kernels()->attention, pass); }
+
+void tiles_run(int members, TiledMultiplication *multiplication) {
+    team_run(members, kernels()->tiles, multiplication);
+}
+
+void pass_run(int members, Pass *pass) { team_run(members, kernels()->pass, pass); }

@@ -1,5 +1,5 @@
-/* Qwen2-VL's text model on a CPU: a decode step whole (`model/native_step.py`), and what a prefill does between
-   its products (`model/native_prompt.py`).
+/* Qwen2-VL's text model on a CPU: a decode step whole (`model/native_step.py`), a prefill whole where there are
+   AMX's tiles (`model/native_pass.py`), and elsewhere what it does between its products (`model/native_prompt.py`).
 
    A step's weights are int8, with a float scale for every GROUP of a row. A product turns its activations into int16,
    with a scale for every GROUP as well, so the integer sums are exact and the rounding of activations is a
@@ -13,7 +13,7 @@
 
 #include "team.h"
 
-enum { GROUP = 64, ROWS = 16 };
+enum { GROUP = 64, ROWS = 16, TILE = 16, PANEL = 2 * TILE };
 
 /* ROWS rows' weights of one group, with their scales. A vector's lanes are rows: their pairs of weights lie side
    by side, and meet one pair of activations. And what is read together lies together, for a core that reads one
@@ -106,6 +106,48 @@ typedef struct {
     float *workspace;      /* attention_floats(...) */
 } Attention;
 
+/* y = x W^T + bias in bfloat16, W as tiles take it: [rows / PANEL][columns / PANEL][2][16 pairs of columns][16 rows][2].
+   bias may be NULL; rows and columns are multiples of PANEL. */
+typedef struct {
+    const uint16_t *tiles;
+    const float *bias;
+    int32_t rows;
+    int32_t columns;
+    int32_t kind;
+} Tiled;
+
+/* What a product's result is: y; silu(gate) * up, for which the upper tile of each panel has gates and the lower their
+   ups; or y added to floats. */
+enum { PLAIN, GATED, ADDED };
+
+typedef struct {
+    Tiled product;
+    int32_t count;
+    const uint16_t *rows; /* [count][columns] */
+    void *result;         /* [count][rows] or, gated, half of that: bfloat16; added: float32 */
+} TiledMultiplication;
+
+typedef struct {
+    const float *attention_norm; /* [hidden] */
+    const float *mlp_norm;
+    Tiled qkv;   /* dimensions that turn together are neighbours */
+    Tiled out;   /* added, as is down */
+    Tiled gated;
+    Tiled down;
+} TiledLayer;
+
+/* All layers for some sequences, in bfloat16. */
+typedef struct {
+    const TiledLayer *layers;
+    int32_t layer_count;
+    int32_t hidden_size;
+    float epsilon;
+    Attention attention; /* its states are [layers][rows][heads + 2 kv_heads][head_dim] */
+    float *hidden;       /* [rows][hidden]: embeddings in, the residual stream after the last layer out */
+    uint16_t *normed;    /* [rows][hidden] */
+    uint16_t *gated;     /* [rows][intermediate] */
+} Pass;
+
 /* Floats of workspace that each needs, with so many threads. */
 size_t step_floats(const Decoder *decoder, int count, int capacity, int members);
 size_t multiply_floats(const Product *product, int count, int members);
@@ -115,6 +157,8 @@ void step_run(int members, Step *step);
 void multiply_run(int members, Multiplication *multiplication);
 void norm_run(int members, Norm *norm);
 void attention_run(int members, Attention *pass);
+void tiles_run(int members, TiledMultiplication *multiplication);
+void pass_run(int members, Pass *pass);
 
 /* Bytes of the structures above together, by which a caller knows whether it means the same ones. */
 size_t kernels_layout(void);

@@ -68,10 +68,21 @@ INLINE void NAME(store_states)(void *states, int64_t at, vector values, int wide
         NAME(store)((float *)states + at, values);
         return;
     }
+#if AMX
+    _mm256_storeu_si256((__m256i *)((uint16_t *)states + at), (__m256i)_mm512_cvtneps_pbh((__m512)values));
+    return;
+#endif
     integers bits = (integers)values;
     bits += 0x7fff + (bits >> 16 & 1);
     bits = (integers)NAME(select)(values != values, (vector)((integers){0} + 0x7fc00000), (vector)bits);
     *(NAME(halves) *)((uint16_t *)states + at) = __builtin_convertvector(bits >> 16 & 0xffff, NAME(halves));
+}
+
+INLINE float NAME(widened_scalar)(uint16_t bits) {
+    const uint32_t wide = (uint32_t)bits << 16;
+    float value;
+    memcpy(&value, &wide, sizeof value);
+    return value;
 }
 
 /* Pairs of neighbours as complex numbers, turned. */

@@ -121,13 +121,71 @@ class Attention(Structure):
     ]
 
 
+class Tiled(Structure):
+    """A weight of bfloat16 in tiles, its bias, and what its result is."""
+
+    _fields_: ClassVar = [
+        ("tiles", c_void_p),
+        ("bias", c_void_p),
+        ("rows", c_int32),
+        ("columns", c_int32),
+        ("kind", c_int32),
+    ]
+
+
+class TiledMultiplication(Structure):
+    """A product of bfloat16 with some rows of activations."""
+
+    _fields_: ClassVar = [
+        ("product", Tiled),
+        ("count", c_int32),
+        ("rows", c_void_p),
+        ("result", c_void_p),
+    ]
+
+
+class TiledLayer(Structure):
+    """A decoder layer's norms and products, in tiles."""
+
+    _fields_: ClassVar = [
+        ("attention_norm", c_void_p),
+        ("mlp_norm", c_void_p),
+        ("qkv", Tiled),
+        ("out", Tiled),
+        ("gated", Tiled),
+        ("down", Tiled),
+    ]
+
+
+class Pass(Structure):
+    """All layers for some sequences."""
+
+    _fields_: ClassVar = [
+        ("layers", POINTER(TiledLayer)),
+        ("layer_count", c_int32),
+        ("hidden_size", c_int32),
+        ("epsilon", c_float),
+        ("attention", Attention),
+        ("hidden", c_void_p),
+        ("normed", c_void_p),
+        ("gated", c_void_p),
+    ]
+
+
 GROUP = 64  # weights of a row that share a scale
-ROWS = 16  # rows whose weights lie together; both as in kernels.h
-VARIANTS = ("avx512vnni", "avx512", "avx2", "baseline")  # the best first
+ROWS = 16  # rows whose weights lie together
+TILE = 16  # rows of a tile, and pairs of its columns
+PANEL = 2 * TILE  # rows of a weight in tiles that meet activations together; all as in kernels.h
+PLAIN, GATED, ADDED = range(3)  # kinds of `Tiled`
+TILES = "avx512amx"  # the variant that has them in hardware
+VARIANTS = (TILES, "avx512vnni", "avx512", "avx2", "baseline")  # the best first
 
 #: Bytes of all structures together: kernels that an older Solomon compiled would take them for others.
 _BLOCK_BYTES = 4 * ROWS + ROWS * GROUP  # scales, and weights
-_STRUCTURES = (Product, Layer, DecoderWeights, Step, Multiplication, Norm, Attention)
+_STRUCTURES = (
+    *(Product, Layer, DecoderWeights, Step, Multiplication, Norm, Attention),
+    *(Tiled, TiledMultiplication, TiledLayer, Pass),
+)
 _LAYOUT = _BLOCK_BYTES + sum(ctypes.sizeof(structure) for structure in _STRUCTURES)
 
 
@@ -164,6 +222,7 @@ def _declared(found: ctypes.CDLL) -> ctypes.CDLL:
     found.multiply_floats.restype = c_size_t
     found.attention_floats.argtypes, found.attention_floats.restype = [POINTER(Attention), c_int], c_size_t
     runs = {"step": Step, "multiply": Multiplication, "norm": Norm, "attention": Attention}
+    runs |= {"tiles": TiledMultiplication, "pass": Pass}
     for name, work in runs.items():
         run = getattr(found, f"{name}_run")
         run.argtypes, run.restype = [c_int, POINTER(work)], None
@@ -192,7 +251,7 @@ def _openmp() -> tuple[c_void_p, ...]:
 
 
 def instruction_set() -> str | None:
-    """What the kernels compute with here: avx512, avx2 or baseline; None where they are not compiled."""
+    """What the kernels compute with here, one of `VARIANTS`; None where they are not compiled."""
     found = library()
     return None if found is None else found.kernels_name().decode()
 

@@ -3,6 +3,8 @@
 #include "lanes.h"
 #include "step.h"
 #include "prompt.h"
+#include "tiles.h"
+#include "pass.h"
 
 #undef vector
 #undef integers
