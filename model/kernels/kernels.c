@@ -17,8 +17,10 @@
 enum { LINE = 16, PARTS = 7, SHARED = 4 }; /* floats of a cache line, on which every part begins */
 enum { AHEAD = 2048 };                     /* bytes that weights are fetched before their use */
 enum { QUERIES = 4, KEYS = 2 };            /* positions and vectors of keys that attention takes together */
+enum { MOST_QUERIES = TILE };              /* of QUERIES, and of those that tiles take together */
 enum { RUN = 32 };                         /* positions that one member mixes together */
 enum { BATCH = 4 };                        /* rows of activations that a weight is widened for */
+enum { PANELS_AHEAD = 4096 };              /* weights in tiles that are fetched before their use, in elements */
 enum { CACHED = 1 << 20, TASKS = 8 };      /* bytes of activations that meet all panels, and a member's tasks at least */
 enum { MOST_LANES = 16 };
 
@@ -101,7 +103,7 @@ static size_t padded_positions(size_t positions) {
 
 static size_t attention_member_floats(const Attention *pass) {
     const size_t size = pass->head_dim, padded = padded_positions(pass->longest);
-    const size_t floats = (padded + pass->longest + QUERIES) * size + QUERIES * padded;
+    const size_t floats = 2 * padded * size + MOST_QUERIES * (2 * padded + largest(size, TILE));
     return (floats + LINE - 1) / LINE * LINE;
 }
 

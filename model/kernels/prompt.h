@@ -116,6 +116,10 @@ static void NAME(mix)(
     }
 }
 
+#if AMX
+#include "tiled_attention.h"
+#endif
+
 /* A member's part of turning queries and keys where they stand. */
 static void NAME(turn_states)(const Attention *pass, Team *team, int member) {
     const int size = pass->head_dim, turned_heads = pass->heads + pass->kv_heads, wide = pass->float_states;
@@ -139,12 +143,15 @@ static void NAME(mix_share)(const Attention *pass, Team *team, int member) {
     const int heads = pass->heads, group = heads / pass->kv_heads;
     float *keys = pass->workspace + (size_t)member * attention_member_floats(pass);
     float *values = keys + padded_positions(pass->longest) * pass->head_dim;
-    float *scratch = values + (size_t)pass->longest * pass->head_dim;
+    float *scratch = values + padded_positions(pass->longest) * pass->head_dim;
     int64_t all = 0, before = 0;
     for (int sequence = 0; sequence < pass->count; sequence++)
         all += heads * cost_before(pass->starts[sequence + 1] - pass->starts[sequence]);
     const int64_t from = all * member / team_size(team), to = all * (member + 1) / team_size(team);
     int laid_out = -1;
+#if AMX
+    const int in_tiles = !pass->float_states && pass->head_dim % PANEL == 0;
+#endif
     for (int task = 0; task < pass->count * heads; task++) {
         const int sequence = task / heads, head = task % heads, shared = head / group;
         const int start = pass->starts[sequence], length = pass->starts[sequence + 1] - start;
@@ -153,14 +160,30 @@ static void NAME(mix_share)(const Attention *pass, Team *team, int member) {
             const int64_t place = before + cost_before(run);
             if (place < from || place >= to)
                 continue;
+            const int end = run + RUN < length ? run + RUN : length;
+#if AMX
+            if (in_tiles) {
+                uint16_t *tiled_keys = (uint16_t *)keys, *tiled_values = (uint16_t *)values;
+                if (key != laid_out)
+                    NAME(lay_out_tiles)(pass, start, length, shared, tiled_keys, tiled_values);
+                laid_out = key;
+                for (int at = run; at < end; at += TILE)
+                    NAME(mix_tiles)(pass, start, length, at, head, tiled_keys, tiled_values, scratch);
+                continue;
+            }
+#endif
             if (key != laid_out)
                 NAME(lay_out_keys)(pass, start, length, shared, keys, values);
             laid_out = key;
-            for (int at = run; at < length && at < run + RUN; at += QUERIES)
+            for (int at = run; at < end; at += QUERIES)
                 NAME(mix)(pass, start, length, at, head, keys, values, scratch);
         }
         before += cost_before(length);
     }
+#if AMX
+    if (in_tiles)
+        _tile_release();
+#endif
 }
 
 static void NAME(attention_job)(void *work, Team *team, int member) {

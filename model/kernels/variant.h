@@ -2,8 +2,8 @@
 
 #include "lanes.h"
 #include "step.h"
-#include "prompt.h"
 #include "tiles.h"
+#include "prompt.h"
 #include "pass.h"
 
 #undef vector
