@@ -21,11 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from index.bits import Bits, Positions, selector
+from index.cells import Cells, CellScores, NearCells
 from index.exact_file import ExactFile, Rows
 from index.gpu import GpuIndex
-from index.types import Document, Vectors
+from index.types import Vectors
 
-Records = Sequence[bytes]  # of an `ExactFile`
+Forms = Sequence[bytes]  # of documents, as an `ExactFile` has them
 CodedScores = npt.NDArray[np.float32]
 Candidates = tuple[Positions, CodedScores]
 
@@ -77,24 +78,21 @@ class AnnSegment:
     recall: float
     on_gpu: GpuIndex | None = None
     exact: ExactFile | None = None
+    cells: NearCells | None = None
 
-    def exactly(self, positions: Positions, rows: Rows, log: VectorReads) -> tuple[Vectors, Records]:
-        """The exact vectors [N, D] at positions, which are live in the log, and their records.
+    def exactly(self, positions: Positions, rows: Rows, log: VectorReads) -> tuple[Vectors, Forms]:
+        """The exact vectors [N, D] at positions, which are live in the log, and their documents' forms.
 
-        `rows` [N] are their row keys; a record is empty where the log had to be asked. See `document`.
+        `rows` [N] are their row keys; a form is empty where the log had to be asked.
         """
         if self.exact is None:
             return _from_log(rows, log), [b""] * len(rows)
-        vectors, right, records = self.exact.read(positions, rows)
+        vectors, right, forms = self.exact.read(positions, rows)
         if right.all():
-            return vectors, records
+            return vectors, forms
         vectors = vectors.copy()
         vectors[~right] = _from_log(rows[~right], log)
-        return vectors, [record if fit else b"" for record, fit in zip(records, right, strict=True)]
-
-    def document(self, record: bytes) -> Document | None:
-        """The document in a record; None where it is not there, and the log has to be asked."""
-        return self.exact.document(record) if record and self.exact is not None else None
+        return vectors, [form if fit else b"" for form, fit in zip(forms, right, strict=True)]
 
     def candidates(self, query: Vectors, k: int, bits: Bits | None, passing: int) -> Candidates:
         """Positions that should hold the k nearest that pass, and some more; `passing` is how many do.
@@ -112,16 +110,20 @@ class AnnSegment:
         return self._scan(query, wanted, bits)
 
     def _search(self, query: Vectors, wanted: int, bits: Bits | None, widening: float) -> Candidates:
-        breadth = math.ceil(self.effort.breadth * widening)
+        breadth = visited = math.ceil(self.effort.breadth * widening)
         chosen = None if bits is None else selector(bits)
         if self.kind == IVF:
             cells = self.index.nlist
             least = _CANDIDATES_PER_CELL_VISIT * wanted * widening * cells / len(self.rows)
-            parameters = _parameters(IVF, min(cells, max(breadth, math.ceil(least))), chosen)
+            visited = min(cells, max(breadth, math.ceil(least)))
+            parameters = _parameters(IVF, visited, chosen)
         else:
             parameters = _parameters(HNSW, max(breadth, wanted), chosen)
         if self.on_gpu is not None and chosen is None:
             return _cut(*self.on_gpu.search(query, wanted, parameters))
+        if self.cells is not None and self.cells.suit(visited):
+            near = self.cells.nearest(query, visited)
+            return _found_in_cells(self.index, query, wanted, near, parameters)
         return _found(self.index, query, wanted, parameters)
 
     def _scan(self, query: Vectors, wanted: int, bits: Bits | None) -> Candidates:
@@ -142,6 +144,18 @@ def _from_log(rows: Rows, log: VectorReads) -> Vectors:
 
 def _found(index: Any, query: Vectors, wanted: int, parameters: Any) -> Candidates:
     (scores,), (positions,) = index.search(query.reshape(1, -1), wanted, params=parameters)
+    return _cut(scores, positions)
+
+
+def _found_in_cells(
+    index: Any, query: Vectors, wanted: int, near: tuple[Cells, CellScores], parameters: Any
+) -> Candidates:
+    """As `_found`, in cells that are known; FAISS's own wrapper of this takes no parameters."""
+    scores, positions = np.empty(wanted, np.float32), np.empty(wanted, np.int64)
+    pointers = [faiss.swig_ptr(array) for array in (np.ascontiguousarray(query), *near, scores, positions)]
+    index.search_preassigned_c(
+        1, pointers[0], wanted, pointers[1], pointers[2], pointers[3], pointers[4], False, parameters
+    )
     return _cut(scores, positions)
 
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from index.ann import IVF, AnnSegment, Effort, cells_for, efforts, new_index
 from index.bits import part
+from index.cells import NearCells
 from index.faiss_builds import installed_builds, mend_builds
 from index.gpu import gpu_copy, has_gpu
 from index.log import DocumentLog
@@ -71,7 +72,15 @@ class SegmentTraining:
             kept.append(np.asarray(batch, np.int64))
         on_gpu = gpu_copy(index, self._settings.gpu and kind == IVF)
         segment = AnnSegment(
-            kind, index, np.concatenate(kept), view.sequence, view.count, Effort(1, 1.0), 0.0, on_gpu
+            kind,
+            index,
+            np.concatenate(kept),
+            view.sequence,
+            view.count,
+            Effort(1, 1.0),
+            recall=0.0,
+            on_gpu=on_gpu,
+            cells=NearCells.of(index),
         )
         if not len(segment.rows):
             return None

@@ -7,6 +7,7 @@ A record that was never written, was torn by a crash, belongs to an earlier segm
 not taken, and the log is asked instead. That is why the file needs no syncing, no moving into place and no
 check as a whole: it cannot make an answer wrong, only slower. It is read, not mapped: a disk that fails is
 then an error and not a signal.
+The checksum is CRC-32C where it is compiled, and otherwise zlib's: a file with the other one is begun anew.
 The memory that it takes is the system's cache of files, which gives way to whatever needs it more.
 """
 
@@ -24,15 +25,17 @@ import numpy as np
 import numpy.typing as npt
 
 from index.bits import Mask, Positions
+from index.compiled import addresses, library
 from index.records import blob_checksum
-from index.short_forms import FORM_BYTES, document_at_hand
-from index.types import Document, Vectors
+from index.short_forms import FORM_BYTES
+from index.types import Vectors
 
 Rows = npt.NDArray[np.int64]
 
 EXACT_FILE = "segment.vectors"  # beside the snapshot
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_CHECKSUM_BYTES = 4
 _RESIDUE = 0x2144DF1C  # CRC-32 of any bytes with their own CRC-32 behind them, whatever it began with
 
 _logger = logging.getLogger(__name__)
@@ -40,7 +43,7 @@ _logger = logging.getLogger(__name__)
 
 def record_bytes(dimensions: int) -> int:
     """Size of a record: the vector, the document's form, the checksum."""
-    return 4 * dimensions + FORM_BYTES + 4
+    return 4 * dimensions + FORM_BYTES + _CHECKSUM_BYTES
 
 
 class ExactFile:
@@ -96,31 +99,16 @@ class ExactFile:
         return self.count >= size and not self.is_damaged
 
     def read(self, positions: Positions, rows: Rows) -> tuple[Vectors, Mask, Sequence[bytes]]:
-        """The vectors [N, D] at positions, which of them [N] are those of these row keys, and the records.
+        """The vectors [N, D] at positions, which of them [N] are those of these row keys, and their forms.
 
         The others are arbitrary.
         """
-        size, handle, pread = self._size, self._handle, os.pread
-        try:
-            records = [pread(handle, size, size * at) for at in positions.tolist()]
-        except OSError:
-            records = [b""] * len(positions)
-        found = b"".join(records)
-        if len(found) < size * len(records):  # some lie behind the end
-            records = [record.ljust(size, b"\0") for record in records]
-            found = b"".join(records)
-        vectors = np.frombuffer(found, "<f4").reshape(len(records), size // 4)[:, : self._dimensions]
-        residues = list(map(crc32, records, rows.tolist()))
-        if residues.count(_RESIDUE) == len(residues):
-            return vectors, np.ones(len(residues), bool), records
-        right = np.array(residues) == _RESIDUE
-        if (~right & (positions < self.count)).any():
+        records, right = _read(self._handle, self._size, positions, rows)
+        if not right.all() and (~right & (positions < self.count)).any():
             self.is_damaged = True
-        return vectors, right, records
-
-    def document(self, record: bytes) -> Document | None:
-        """The document in a record that is right; None if it is too long to be there."""
-        return document_at_hand(record, 4 * self._dimensions)
+        vectors = records.view("<f4")[:, : self._dimensions]
+        forms = records[:, 4 * self._dimensions : -_CHECKSUM_BYTES].tobytes()
+        return vectors, right, [forms[at : at + FORM_BYTES] for at in range(0, len(forms), FORM_BYTES)]
 
     def fill(self, rows: Rows, log: Iterable[tuple[Sequence[int], Vectors, Sequence[bytes]]]) -> None:
         """Write what is missing of a segment of these rows.
@@ -147,13 +135,46 @@ class ExactFile:
 
     def _write(self, start: int, rows: Sequence[int], blobs: Sequence[bytes]) -> None:
         records = [
-            blob + blob_checksum(row, blob).to_bytes(4, "little")
+            blob + _checksum(row, blob).to_bytes(_CHECKSUM_BYTES, "little")
             for row, blob in zip(rows, blobs, strict=True)
         ]
         left, offset = memoryview(b"".join(records)), self._size * start
         while left:
             done = os.pwrite(self._handle, left, offset)
             left, offset = left[done:], offset + done
+
+
+Records = npt.NDArray[np.uint8]
+
+
+def _checksum(row: int, blob: bytes) -> int:
+    """Of a record's bytes, bound to its row key."""
+    compiled = library()
+    if compiled is None:
+        return blob_checksum(row, blob)
+    return int(compiled.record_checksum(row, blob, len(blob)))
+
+
+def _read(handle: int, size: int, positions: Positions, rows: Rows) -> tuple[Records, Mask]:
+    """Records [N, size] at positions, and which [N] are those of these row keys; others are arbitrary."""
+    compiled, count = library(), len(positions)
+    if compiled is None:
+        return _read_one_by_one(handle, size, positions, rows)
+    records, right = np.empty((count, size), np.uint8), np.empty(count, np.bool_)
+    places, keys = np.ascontiguousarray(positions, np.int64), np.ascontiguousarray(rows, np.int64)
+    compiled.read_records(handle, size, count, *addresses(places, keys, records, right))
+    return records, right
+
+
+def _read_one_by_one(handle: int, size: int, positions: Positions, rows: Rows) -> tuple[Records, Mask]:
+    """The same where nothing is compiled."""
+    try:
+        found = [os.pread(handle, size, size * at) for at in positions.tolist()]
+    except OSError:
+        found = [b""] * len(positions)
+    residues = list(map(crc32, found, rows.tolist()))
+    records = b"".join(record.ljust(size, b"\0") for record in found)  # some lie behind the end
+    return np.frombuffer(records, np.uint8).reshape(-1, size), np.array(residues, np.int64) == _RESIDUE
 
 
 def _runs(positions: Positions) -> Iterable[slice]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index.bits import Bits, Positions, selector, unpack
+from index.compiled import addresses, library
 from index.types import Vectors
 
 Scores = npt.NDArray[np.float64]
@@ -113,7 +114,14 @@ class FlatVectors:
 
 def exact_scores(vectors: Vectors, query: Vectors) -> Scores:
     """Cosine of unit vectors [N, D] with a query [D]; the same vector scores the same in any row."""
-    return np.asarray(np.add.reduce(vectors * query.astype(np.float64), axis=1))
+    compiled, (count, dimensions) = library(), vectors.shape
+    narrow = vectors.dtype == query.dtype == np.float32
+    if compiled is None or not narrow or vectors.strides[1] != 4 or query.strides[0] != 4:
+        return np.asarray(np.add.reduce(vectors * query.astype(np.float64), axis=1))
+    scores = np.empty(count)
+    stride = vectors.strides[0] // 4
+    compiled.exact_scores(count, dimensions, stride, *addresses(vectors, query, scores))
+    return scores
 
 
 def _chunk_search(

@@ -14,7 +14,7 @@ from operator import sub
 
 import numpy as np
 
-from index.ann import AnnSegment, Records, VectorReads
+from index.ann import AnnSegment, Forms, VectorReads
 from index.bits import Bits, Positions, unpack
 from index.exact_file import Rows
 from index.flat import Scores, exact_scores
@@ -29,12 +29,12 @@ _ERRORS = 3.0  # times the largest error among them: how far off another may be
 class Scored:
     """Row keys [N] with exact cosines [N], in no order, and what the segment's file has of them.
 
-    A record is empty for what the file does not have.
+    A form is empty for what the file does not have.
     """
 
     rows: Rows
     scores: Scores
-    records: Records
+    forms: Forms
 
 
 def nearest_in_segment(
@@ -57,7 +57,7 @@ def nearest_in_segment(
     return Scored(
         np.concatenate([scored.rows, others.rows]),
         np.concatenate([scored.scores, others.scores]),
-        [*scored.records, *others.records],
+        [*scored.forms, *others.forms],
     )
 
 
@@ -73,5 +73,5 @@ def _may_be_nearer(exact: Sequence[float], approximate: Sequence[float], k: int)
 
 def _scored(segment: AnnSegment, positions: Positions, query: Vectors, log: VectorReads) -> Scored:
     rows = segment.rows[positions]
-    vectors, records = segment.exactly(positions, rows, log)
-    return Scored(rows, exact_scores(vectors, query), records)
+    vectors, forms = segment.exactly(positions, rows, log)
+    return Scored(rows, exact_scores(vectors, query), forms)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from index.log import DocumentLog
 from index.log_snapshot import SOUND_COLUMNS
@@ -17,8 +18,6 @@ from index.types import Document, Vectors
 
 FORM_BYTES = 256  # of a record: a form, with its length before it and zeros behind
 _LENGTH_BYTES = 2
-
-_parse = json.JSONDecoder().raw_decode
 
 
 def short_form(document_id: bytes, text: bytes | None, media_type: bytes | None, metadata: bytes) -> bytes:
@@ -33,13 +32,19 @@ def short_form(document_id: bytes, text: bytes | None, media_type: bytes | None,
     return (len(form).to_bytes(_LENGTH_BYTES, "little") + form).ljust(FORM_BYTES, b"\0")
 
 
-def document_at_hand(record: bytes, start: int) -> Document | None:
-    """The document whose form begins there in a record; None where there is none."""
-    begin = start + _LENGTH_BYTES
-    length = int.from_bytes(record[start:begin], "little")
-    if not length:
-        return None
-    document_id, text, media_type, metadata = _parse(record[begin : begin + length].decode())[0]
+def documents_at_hand(forms: Sequence[bytes]) -> list[Document | None]:
+    """The documents of forms; None for those that are empty, or too long for one."""
+    lengths = [int.from_bytes(form[:_LENGTH_BYTES], "little") for form in forms]
+    held = [
+        form[_LENGTH_BYTES : _LENGTH_BYTES + size] for form, size in zip(forms, lengths, strict=True) if size
+    ]
+    parsed = iter(json.loads(b"[%s]" % b",".join(held)))  # all at once: it takes half as long
+    return [_document(*next(parsed)) if size else None for size in lengths]
+
+
+def _document(
+    document_id: str, text: str | None, media_type: str | None, metadata: dict[str, Any]
+) -> Document:
     return Document(document_id, text, metadata, media_type)
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index.ann import IVF, AnnSegment, Effort
+from index.cells import NearCells
 from index.exact_file import EXACT_FILE, ExactFile
 from index.files import move
 from index.flat import FlatVectors
@@ -233,6 +234,7 @@ def _read_segment(
         Effort(header.breadth, header.depth),
         header.recall,
         gpu_copy(index, gpu and header.kind == IVF),
+        cells=NearCells.of(index),
     )
 
 

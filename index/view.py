@@ -18,12 +18,13 @@ from itertools import chain
 
 import numpy as np
 
-from index.ann import AnnSegment, Records
+from index.ann import AnnSegment, Forms
 from index.bits import Bits, Mask, Positions, clear_at, ones, pack, part, resized, set_at, unpack
 from index.exact_file import Rows
 from index.flat import FlatVectors
 from index.log_snapshot import LogReads
 from index.reranking import Scored, nearest_in_segment
+from index.short_forms import documents_at_hand
 from index.types import Document, Vectors
 
 FLAT = "flat"
@@ -65,12 +66,12 @@ class Layout:
 class Neighbours:
     """Row keys and exact cosines, best first: the k nearest, and all that tie with the last of them.
 
-    `records` are what the segment's file has of them; empty for those that it does not have.
+    `forms` are what the segment's file has of them; empty for those that it does not have.
     """
 
     rows: Sequence[int]
     scores: Sequence[float]
-    records: Records
+    forms: Forms
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +164,9 @@ class View:
 
     def documents(self, found: Neighbours, log: LogReads) -> dict[int, Document]:
         """The documents of neighbours, by row: those that are at hand, and the others from the log."""
-        segment, documents, missing = self.layout.segment, {}, []
-        for row, record in zip(found.rows, found.records, strict=True):
-            document = None if segment is None else segment.document(record)
-            if document is None:
-                missing.append(row)
-            else:
-                documents[row] = document
+        at_hand = dict(zip(found.rows, documents_at_hand(found.forms), strict=True))
+        documents = {row: document for row, document in at_hand.items() if document is not None}
+        missing = [row for row in found.rows if row not in documents]
         return documents | log.documents(missing) if missing else documents
 
     def rebased(self, segment: AnnSegment | None, tail: FlatVectors, tail_rows: Rows, until: int) -> View:
@@ -194,7 +191,7 @@ class View:
 
 
 def _best(parts: Sequence[Scored], k: int) -> Neighbours:
-    found = [zip((-part.scores).tolist(), part.rows.tolist(), part.records, strict=True) for part in parts]
+    found = [zip((-part.scores).tolist(), part.rows.tolist(), part.forms, strict=True) for part in parts]
     ranked = sorted(chain.from_iterable(found))
     end = min(k, len(ranked))
     while end < len(ranked) and ranked[end][0] == ranked[k - 1][0]:

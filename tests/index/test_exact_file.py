@@ -14,7 +14,7 @@ import pytest
 from index.bits import Mask, Positions
 from index.exact_file import EXACT_FILE, ExactFile, Rows, record_bytes
 from index.settings import IndexSettings
-from index.short_forms import short_form
+from index.short_forms import documents_at_hand, short_form
 from index.store import FaissStore
 from index.types import Document, Hit, Vectors
 from tests.index.damage import flip_bits
@@ -61,11 +61,11 @@ def test_what_was_written_is_read_in_this_process_and_the_next(file: ExactFile, 
     for each in (file, reopened(path)):
         assert each.covers(len(ROWS))
         chosen = np.array([0, 7, 8, 300, 599])
-        vectors, right, records = each.read(chosen, ROWS[chosen])
+        vectors, right, forms = each.read(chosen, ROWS[chosen])
         assert right.all()
         assert (vectors == GIVEN[chosen]).all()
         ids = [f"row {row}" for row in ROWS[chosen]]
-        assert list(map(each.document, records)) == list(map(Document, ids))
+        assert documents_at_hand(forms) == list(map(Document, ids))
         assert not each.is_damaged
 
 

@@ -41,7 +41,7 @@ class Segment:
 
 def search(segment: Any, k: int) -> list[int]:
     found = nearest_in_segment(segment, QUERY, k, None, len(segment.exact), None)  # type: ignore[arg-type]
-    assert found.records == [b"%d" % row for row in found.rows]
+    assert found.forms == [b"%d" % row for row in found.rows]
     assert np.allclose(found.scores, segment.exact[found.rows - 100])
     return sorted(found.rows.tolist(), key=lambda row: -segment.exact[row - 100])[:k]
 

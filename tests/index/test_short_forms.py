@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from index.log_snapshot import document_of
 from index.settings import IndexSettings
-from index.short_forms import FORM_BYTES, document_at_hand, short_form
+from index.short_forms import FORM_BYTES, documents_at_hand, short_form
 from index.store import FaissStore
 from index.types import Image, NewDocument
 from tests.index.test_upkeep import VECTORS, D, segment_of, settled
@@ -34,7 +34,9 @@ def test_a_form_is_the_document_or_nothing(
     fields = json.dumps(metadata).encode()
     form = short_form(name.encode(), encoded[0], encoded[1], fields)
     assert len(form) == FORM_BYTES
-    found = document_at_hand(b"before" + form + b"behind", 6)
+    empty, found, again = documents_at_hand([b"", form, form])
+    assert empty is None
+    assert found == again
     if found is not None:
         assert found == document_of((1, name.encode(), encoded[0], fields, encoded[1], 0))
     else:
