@@ -27,13 +27,14 @@ extras = project['optional-dependencies']; \
 print('\n'.join(project['dependencies'] + [one for name in os.environ['EXTRAS'].split() for one in extras[name]]))" \
     > requirements.txt
 
-# The compiled kernels of a CPU's decode steps. Only this stage has a compiler, which its larger base brings.
+# What is compiled: a CPU's kernels, and what a search does around FAISS. Only this stage has a compiler, which its larger base brings.
 FROM python:${PYTHON_VERSION}-bookworm AS kernels
 WORKDIR /build
 RUN pip install --no-cache-dir "setuptools>=77"
 COPY pyproject.toml README.md LICENSE ./
 COPY model/kernels/ model/kernels/
-RUN python -c "import setuptools; setuptools.setup()" build_ext --inplace && ls model/kernels/*.so
+COPY index/compiled.c index/
+RUN python -c "import setuptools; setuptools.setup()" build_ext --inplace && ls model/kernels/*.so index/*.so
 
 FROM environment AS cpu-dependencies
 # Without it the machine's default index gives a torch with CUDA's libraries, gigabytes that go unused.
@@ -92,6 +93,7 @@ COPY service/ service/
 COPY model/ model/
 RUN pip install --no-cache-dir --no-deps -e . && python -m compileall -q /app
 COPY --from=kernels /build/model/kernels/ model/kernels/
+COPY --from=kernels /build/index/ index/
 USER 10001:10001
 
 FROM runtime AS cpu
@@ -103,4 +105,5 @@ COPY service/ service/
 COPY model/ model/
 RUN pip install --no-cache-dir --no-deps -e . && python -m compileall -q /app
 COPY --from=kernels /build/model/kernels/ model/kernels/
+COPY --from=kernels /build/index/ index/
 USER 10001:10001

@@ -9,7 +9,7 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
-SOURCES := pyproject.toml constraints.txt $(wildcard model/kernels/*.[ch])
+SOURCES := pyproject.toml constraints.txt $(wildcard model/kernels/*.[ch] index/*.c)
 
 # The first of these that runs and is 3.11 or newer makes the environment; PYTHON=... names another.
 PYTHONS := $(if $(PYTHON),$(PYTHON),python3.11 python3.12 python3.13 python3)
@@ -49,7 +49,7 @@ docs: reference ## Build the documentation into site/; DOCS=serve shows it while
 	$(BIN)/mkdocs $(or $(DOCS),build --strict)
 
 clean: ## Remove .venv and caches; collections and the model cache stay.
-	rm -rf $(VENV) build site model/kernels/*.so *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build site model/kernels/*.so index/*.so *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

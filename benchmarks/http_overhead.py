@@ -3,8 +3,9 @@
     python -m benchmarks.http_overhead
 
 A real `solomon serve` in a process of its own, asked over kept-alive connections by threads of this process,
-one query a call; then the engine in this process, asked by as many threads. On one machine the callers'
-own work (JSON, base64 of pictures) takes CPU from the server, which counts against HTTP here.
+one query a call; and the engine in this process, asked by as many threads, in turns. Bodies are written
+before the clock runs and answers are read after it: callers are on other machines as a rule. What else they
+do, sending and receiving, takes CPU from the server here, and counts against HTTP.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,6 +37,7 @@ from benchmarks.running import (
     closed_loop,
     describe,
     engine_settings,
+    joined,
     percentiles,
 )
 from benchmarks.shapes import load_shape, save_for_server, trained
@@ -79,23 +81,55 @@ def body_of(query: Query, answer_tokens: int) -> bytes:
     return json.dumps(body).encode()
 
 
-def ask_server(port: int, queries: Sequence[Query], callers: int, answer_tokens: int) -> ClosedLoop:
-    """All queries over HTTP. Raises `RuntimeError` at the first answer that is not 200."""
+def ask_server(port: int, bodies: Sequence[bytes], callers: int) -> ClosedLoop:
+    """All queries over HTTP. Raises `RuntimeError` for an answer that is not 200, or has no vector."""
     connections = threading.local()
 
-    def call(query: Query) -> None:
+    def call(body: bytes) -> bytes:
         if not hasattr(connections, "own"):
             connections.own = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
-        connections.own.request(
-            "POST", "/embed", body_of(query, answer_tokens), {"Content-Type": "application/json"}
-        )
+        connections.own.request("POST", "/embed", body, {"Content-Type": "application/json"})
         response = connections.own.getresponse()
         content = response.read()
         if response.status != 200:
             raise RuntimeError(f"The server answered {response.status}: {content[:500]!r}")
-        json.loads(content)
+        return content
 
-    return closed_loop(queries, call, callers)[0]
+    loop, answers = closed_loop(bodies, call, callers)
+    for answer in map(json.loads, answers):
+        if not answer["data"][0]["embedding"]:
+            raise RuntimeError(f"An answer has no vector: {answer}")
+    return loop
+
+
+def in_turns(
+    port: int,
+    engine: Engine,
+    warm: Sequence[Query],
+    workload: Sequence[Query],
+    callers: int,
+    answer_tokens: int,
+    rounds: int,
+) -> tuple[ClosedLoop, ClosedLoop]:
+    """The workload over HTTP and by the engine, one after the other, `rounds` times."""
+
+    def ask(query: Query) -> None:
+        engine.submit(query.item, query.options(answer_tokens=answer_tokens)).result()
+
+    def over_http(queries: Sequence[Query]) -> ClosedLoop:
+        return ask_server(port, [body_of(query, answer_tokens) for query in queries], callers)
+
+    def alone(queries: Sequence[Query]) -> ClosedLoop:
+        return closed_loop(queries, ask, callers)[0]
+
+    turns: dict[Callable[[Sequence[Query]], ClosedLoop], list[ClosedLoop]] = {over_http: [], alone: []}
+    for side in turns:
+        side(warm)
+    for _ in range(rounds):
+        for side, loops in turns.items():
+            loops.append(side(workload))
+    engine.close()
+    return joined(turns[over_http]), joined(turns[alone])
 
 
 def _wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -119,6 +153,7 @@ def main(
     queries: Annotated[int, typer.Option(min=2, help="Queries for each side.")] = 192,
     callers: Annotated[int, typer.Option(min=1, help="Callers at once.")] = 16,
     answer_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 16,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each side.")] = 5,
     dtype: Dtype = "auto",
     device: Device = None,
     threads: Threads = None,
@@ -137,16 +172,8 @@ def main(
         scratch = Path(name)
         served = save_for_server(shape, loaded, scratch / "model")
         with server(served, scratch, **environment) as port:
-            ask_server(port, warm, callers, answer_tokens)
-            over_http = ask_server(port, workload, callers, answer_tokens)
-    engine = Engine(loaded, settings)
-
-    def ask(query: Query) -> None:
-        engine.submit(query.item, query.options(answer_tokens=answer_tokens)).result()
-
-    closed_loop(warm, ask, callers)
-    alone, _ = closed_loop(workload, ask, callers)
-    engine.close()
+            engine = Engine(loaded, settings)
+            over_http, alone = in_turns(port, engine, warm, workload, callers, answer_tokens, rounds)
     ratios = [Ratio("throughput, HTTP / engine", over_http.rate / alone.rate, (">=", 0.9))]
     figures = [
         ("HTTP, queries/s", f"{over_http.rate:.2f}"),
@@ -159,6 +186,7 @@ def main(
         "surroundings": surroundings(PACKAGES) | describe(settings),
         "shape": shape,
         "queries": queries,
+        "rounds": rounds,
         "callers": callers,
         "http": {"queries_per_second": over_http.rate, **percentiles(over_http.latencies)},
         "engine": {"queries_per_second": alone.rate, **percentiles(alone.latencies)},

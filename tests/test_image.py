@@ -126,6 +126,19 @@ def test_base_images_are_pinned():
     assert [name for name, lines in STAGES.items() if "N}-bookworm" in lines[0]] == ["kernels"]
 
 
+@pytest.mark.parametrize("target", FINAL)
+def test_all_that_is_compiled_is_compiled_and_taken_over(target):
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
+    for module in tools["setuptools"]["ext-modules"]:
+        folder = Path(module["sources"][0]).parent
+        copied = [line.split()[1:] for line in STAGES["kernels"] if line.startswith("COPY")]
+        for source in module["sources"]:
+            given = [to for *names, to in copied for name in names if source.startswith(name)]
+            assert given == [f"{folder}/"]
+        assert f"COPY --from=kernels /build/{folder}/ {folder}/" in whole(target)
+        assert any("ls " in line and f"{folder}/*.so" in line for line in STAGES["kernels"])
+
+
 def test_the_extras_of_the_image_exist():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     (wanted,) = re.findall(r'ARG EXTRAS="([^"]*)"', TEXT)

@@ -23,6 +23,7 @@ def examine_machine(settings: Settings) -> Iterator[Finding]:
     yield _cores(settings)
     yield from _memory()
     yield from _device(settings)
+    yield _searching()
 
 
 def _cores(settings: Settings) -> Finding:
@@ -79,6 +80,15 @@ def _device(settings: Settings) -> Iterator[Finding]:
         yield _decoding(engine, settings.dtype)
     if device.type == "cpu" and torch.version.cuda is None and os.path.exists("/proc/driver/nvidia"):
         yield note("GPU", "there is one, and this torch is built for CPUs", "Install a CUDA build of torch.")
+
+
+def _searching() -> Finding:
+    from index.compiled import library
+
+    if library() is None:
+        mend = "Get a C compiler (Debian: gcc, libc6-dev), then install Solomon again."
+        return note("search", "in large collections by a quarter slower: nothing is compiled here", mend)
+    return good("search", "what stands around FAISS is compiled")
 
 
 def _decoding(engine: EngineSettings, dtype: str) -> Finding:

@@ -43,6 +43,14 @@ def test_how_a_cpu_decodes_is_told(make_settings, monkeypatch):
     assert (slow.state, "compiler" in slow.mend) == (State.NOTE, True)
 
 
+def test_whether_searches_are_compiled_is_told(make_settings, monkeypatch):
+    monkeypatch.setattr("index.compiled.library", lambda: object())
+    assert by_subject(examine_machine(make_settings()))["search"].state is State.GOOD
+    monkeypatch.setattr("index.compiled.library", lambda: None)
+    slow = by_subject(examine_machine(make_settings()))["search"]
+    assert (slow.state, "compiler" in slow.mend) == (State.NOTE, True)
+
+
 def test_a_device_that_is_not_here_is_missing(make_settings):
     found = by_subject(examine_machine(make_settings(device="cuda:99")))
     assert found["device"].state is State.MISSING
