@@ -6,7 +6,8 @@
 - **GEMM rate**: the best of square products of several sizes in the decoder's dtype.
 - **bandwidth**: the best of plain reads (a sum) of a tensor far larger than the caches.
 - **prefill**: floating-point operations of all projections and of attention (causal: half of the square),
-  over the time of one pass without logits. Norms, rotations and activations count nothing.
+  over the time of one pass without logits, the quickest of as many as there are products. Norms, rotations and
+  activations count nothing.
 - **decode**: the bytes of weights that a step must read (as they are stored for decoding) and of keys and
   values, over the time of a step with logits and the choice of a token.
 - **transformers**: its own forward over one token with a KV cache, same weights, dtype and threads, logits
@@ -84,7 +85,7 @@ def prefill_rate(runner: Runner, batch: int, length: int, rounds: int) -> dict[s
     def forward() -> None:
         decoder.prefill(decoder.embed(ids), positions, wanted)
 
-    [seconds] = alternating([forward], device, rounds)
+    seconds = best_seconds(forward, device, rounds)
     projections = 2 * decoder.projection_weights * batch * length
     attention = 2 * batch * length**2 * decoder.heads * decoder.head_dim * decoder.layer_count
     return {
@@ -141,9 +142,7 @@ def main(
     with torch.inference_mode():
         peak, reading = gemm_rate(settings, rounds), bandwidth(place, rounds)
         runner = Runner(loaded, settings)
-        prefills = [
-            prefill_rate(runner, *size, max(3, rounds // 4)) for size in ((1, 32), (16, 32), (1, 512))
-        ]
+        prefills = [prefill_rate(runner, *size, rounds) for size in ((1, 32), (16, 32), (1, 512))]
         cache_bytes = 2 * runner.decoder.layer_count * runner.decoder.kv_heads * runner.decoder.head_dim
         cache_bytes *= length * runner.dtype.itemsize
         ours, theirs = alternating(
