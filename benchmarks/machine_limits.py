@@ -6,8 +6,8 @@
 - **GEMM rate**: the best of square products of several sizes in the decoder's dtype.
 - **bandwidth**: the best of plain reads (a sum) of a tensor far larger than the caches.
 - **prefill**: floating-point operations of all projections and of attention (causal: half of the square),
-  over the time of one pass without logits, the quickest of as many as there are products. Norms, rotations and
-  activations count nothing.
+  over the time of one pass without logits, the quickest of as many as there are products. Norms, rotations
+  and activations count nothing.
 - **decode**: the bytes of weights that a step must read (as they are stored for decoding) and of keys and
   values, over the time of a step with logits and the choice of a token.
 - **transformers**: its own forward over one token with a KV cache, same weights, dtype and threads, logits
