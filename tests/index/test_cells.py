@@ -86,5 +86,5 @@ def test_a_segment_finds_by_them_what_faiss_finds(
     for query in unit(50, 32, 1):
         found, scores = with_cells.candidates(query, 10, bits, passing)
         expected, exact = without.candidates(query, 10, bits, passing)
-        assert (found == expected).all()
+        assert set(found) == set(expected)  # two that are as near but for rounding may change places
         np.testing.assert_allclose(scores, exact, atol=1e-5)
